@@ -1,0 +1,26 @@
+"""GSM8K (arXiv 2110.14168): grade-school word problems; the gold answer follows `####` in the worked solution.
+
+Raw row: {"question": str, "answer": "<solution>\\n#### 72"}.
+"""
+
+from datasets import Dataset
+
+from data import _source
+
+HUB = "openai/gsm8k"
+COLUMNS = ("question", "answer")
+SPLITS = ("train", "test")
+
+
+def load(split: str) -> Dataset:
+    """GSM8K from the hub: 7,473 rows to train on, 1,319 to test."""
+    return _source.to_rows(_source.read(HUB, split, config="main"), to_row)
+
+
+def to_row(raw: dict) -> dict:
+    """`answer` is None where the solution has no `####`: such a row can't be graded."""
+    _, found, gold = (raw["answer"] or "").rpartition("####")
+    return {
+        "prompt": [{"role": "user", "content": raw["question"]}],
+        "answer": gold.strip().replace(",", "") or None if found else None,
+    }

@@ -1,0 +1,15 @@
+"""Hide what libraries say on every import and start: it buries the lines that matter. Set before any of them loads."""
+
+import logging
+import os
+import warnings
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+for name in ("bitsandbytes", "transformers.modeling_utils", "transformers.distributed.tensor_parallel"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+# DeepSpeed sets its own level on import, and says on standard output that it found no GPU
+logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
+# TRL 1.12 sets gradient_checkpointing itself, under the name that transformers 5 deprecates
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)

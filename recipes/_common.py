@@ -1,0 +1,197 @@
+"""What every recipe does in the same way: rows that can be used, the run's folder, resume, training to the end."""
+
+import contextlib
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import datasets
+import yaml
+from accelerate import PartialState
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+REPO = Path(__file__).resolve().parents[1]
+CONFIG, SUMMARY = "config.yaml", "summary.json"
+# what may differ between a run and its continuation: it changes what is written down or when to stop, not what is learned
+FREE_TO_CHANGE = {
+    "resume_from_checkpoint", "output_dir", "run_name", "report_to", "max_steps", "num_train_epochs",
+    "save_steps", "save_total_limit", "logging_steps", "disable_tqdm", "completions_to_log",
+}  # fmt: skip
+
+
+def say(text: str) -> None:
+    """One line to the terminal, from the main process only."""
+    PartialState().on_main_process(print)(text, flush=True)
+
+
+def load_tokenizer(model: str | None, revision: str = "main", trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, padded on the left. Raises ValueError, with the way out, when there is no such model."""
+    if not model:
+        raise ValueError("model_name_or_path is not set: name a folder, or a model on the hub")
+    if re.match(r"(outputs|\.|/|~)", model) and not Path(model).expanduser().is_dir():
+        raise ValueError(f"model_name_or_path={model!r}: there is no such folder (see the first lines of the config)")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model, revision=revision, trust_remote_code=trust_remote_code, padding_side="left"
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"model_name_or_path={model!r}: its tokenizer can't be loaded ({reason})") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_prompt_length: int | None):
+    """The rows that can be trained on or evaluated, and {"rows", "ungradable", "too_long"}: all, and those left out.
+
+    A row is ungradable when a reward returns None even for an empty completion: its gold is broken, by the rewards' own
+    contract. max_prompt_length counts tokens, of the prompt as the model gets it.
+    Raises ValueError when a reward needs a column that isn't there, and when no row is left.
+    """
+    columns = {c: rows[c] for c in rows.column_names if c != "prompt"}
+    ungradable = set()
+    for reward in reward_funcs:
+        parameters = inspect.signature(reward).parameters.values()
+        needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+        if missing := [c for c in needed if c not in columns]:
+            raise ValueError(
+                f"reward {reward.__name__!r} needs the column {missing[0]!r}, but the dataset has "
+                f"{', '.join(rows.column_names)}: choose another reward, or another dataset"
+            )
+        values = reward(completions=[""] * len(rows), **columns)
+        ungradable |= {i for i, value in enumerate(values) if value is None}
+    too_long = set()
+    if max_prompt_length is not None:
+        lengths = map(len, tokenizer(prompt_texts(rows["prompt"], tokenizer), add_special_tokens=False)["input_ids"])
+        too_long = {i for i, n in enumerate(lengths) if n > max_prompt_length} - ungradable
+    counts = {"rows": len(rows), "ungradable": len(ungradable), "too_long": len(too_long)}
+    left_out = ungradable | too_long
+    if len(left_out) == len(rows):
+        raise ValueError(
+            f"no row is left of {len(rows)}: {counts['ungradable']} can't be graded (broken gold), {counts['too_long']} "
+            f"have prompts of more than max_prompt_length={max_prompt_length} tokens"
+        )
+    if left_out:
+        say(
+            f"left out {len(left_out)} of {len(rows)} rows: {counts['ungradable']} can't be graded (broken gold), "
+            f"{counts['too_long']} have prompts of more than {max_prompt_length} tokens"
+        )
+        rows = rows.select([i for i in range(len(rows)) if i not in left_out])
+    return rows, counts
+
+
+def prompt_texts(prompts: list, tokenizer) -> list[str]:
+    """Prompts as the model sees them: messages through the tokenizer's chat template, text as it is."""
+    if isinstance(prompts[0], str):
+        return list(prompts)
+    if tokenizer.chat_template is None:
+        raise ValueError("this model's tokenizer has no chat template: use template r1_zero or plain")
+    return [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
+
+
+def open_run(training_args, given: dict) -> str | None:
+    """Make the run's folder its own, and return the checkpoint to continue from, if any.
+
+    A folder that already holds something is refused unless `resume_from_checkpoint` is given and it holds this very run;
+    only an incomplete checkpoint, of a run that was killed while it wrote it, is removed. With `true`, a run without a
+    whole checkpoint starts from the beginning. Raises ValueError.
+    """
+    folder, resume = Path(training_args.output_dir), training_args.resume_from_checkpoint
+    resume = None if str(resume).lower() in ("none", "false") else str(resume)
+    saved = {k: v for k, v in given.items() if k not in ("resume_from_checkpoint", "output_dir", "run_name")}
+    checkpoint = None
+    occupied = folder.is_dir() and any(not p.name.endswith(".tmp") for p in folder.iterdir())
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output_dir={str(folder)!r} is a file: name a folder")
+    if occupied and resume is None:
+        state = "a finished" if (folder / SUMMARY).exists() else "an unfinished"
+        what = f"{state} run" if (folder / CONFIG).exists() else "other files"
+        raise ValueError(
+            f"output_dir={str(folder)!r} already holds {what}: continue it with --resume_from_checkpoint true, or "
+            "name another --output_dir (nothing is ever deleted for you)"
+        )
+    if occupied:
+        if not (folder / CONFIG).is_file():
+            raise ValueError(f"output_dir={str(folder)!r} holds other files, and no run to resume: name another folder")
+        before = yaml.safe_load((folder / CONFIG).read_text())
+        changed = [k for k in {**before, **saved} if before.get(k) != saved.get(k) and k not in FREE_TO_CHANGE]
+        if changed:
+            differences = "; ".join(f"{k} was {before.get(k)!r}, is {saved.get(k)!r}" for k in sorted(changed))
+            raise ValueError(f"output_dir={str(folder)!r} holds another run ({differences}): name another --output_dir")
+        checkpoint = _checkpoint(folder, resume)
+    PartialState().wait_for_everyone()  # nobody writes before everybody has looked
+    if PartialState().is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / CONFIG, yaml.safe_dump(saved, sort_keys=False))
+    if resume is not None:
+        say(f"resuming {folder} from {checkpoint}" if checkpoint else f"{folder}: no whole checkpoint, from the beginning")
+    return checkpoint
+
+
+def _checkpoint(folder: Path, resume: str) -> str | None:
+    """The last whole checkpoint of a run, or the one named."""
+    steps = {int(m[1]): p for p in folder.iterdir() if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))}
+    whole = {n: p for n, p in steps.items() if is_whole(p)}
+    if resume.lower() != "true":
+        named = Path(resume)
+        if not is_whole(named):
+            raise ValueError(f"resume_from_checkpoint={resume!r} is not a whole checkpoint: use true, or one of {folder}")
+        later = [p.name for n, p in whole.items() if named.parent.resolve() == folder.resolve() and p.name > named.name]
+        if later:
+            raise ValueError(f"{folder} holds later checkpoints ({', '.join(later)}) that would be overwritten: move them")
+        return resume
+    PartialState().wait_for_everyone()
+    if PartialState().is_main_process:
+        for broken in set(steps.values()) - set(whole.values()):
+            print(f"removing {broken}: the run was killed while writing it", flush=True)
+            shutil.rmtree(broken)
+    return str(whole[max(whole)]) if whole else None
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end: the Trainer writes trainer_state.json after everything else."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        state = json.loads((checkpoint / "trainer_state.json").read_text())
+        processes = PartialState().num_processes
+        ranks = [checkpoint / f"rng_state_{r}.pth" for r in range(processes)] if processes > 1 else []
+        return state["global_step"] == int(checkpoint.name.split("-")[-1]) and all(r.is_file() for r in ranks)
+    return False
+
+
+def train_and_save(trainer, checkpoint: str | None) -> float:
+    """Train to the end, save model and tokenizer into output_dir, and return the seconds that training took here."""
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - start
+    trainer.save_model(trainer.args.output_dir)
+    return seconds
+
+
+def write_summary(folder: str, summary: dict) -> None:
+    """The run's summary.json, written last and whole: where it is, the run is finished."""
+    if PartialState().is_main_process:
+        write_atomically(Path(folder) / SUMMARY, json.dumps(summary, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def provenance() -> dict:
+    """What a figure has to be traced back to: the commit ("-dirty" when files differ from it) and the versions."""
+    commit = None
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        run = {"cwd": REPO, "capture_output": True, "text": True, "check": True}
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
+        commit += "-dirty" if subprocess.run(["git", "status", "--porcelain", "-uno"], **run).stdout.strip() else ""
+    packages = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+    return {"git_commit": commit, "versions": {p: version(p) for p in packages}}

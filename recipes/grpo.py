@@ -1,0 +1,114 @@
+"""GRPO with verifiable rewards on a base model, as in DeepSeek-R1-Zero (arXiv 2501.12948); GRPO itself is 2402.03300.
+
+A group of completions is sampled for each prompt, rule-based rewards score them, and a completion's advantage is its
+reward less the group's mean, over the group's standard deviation. The loss is PPO's clipped one on those advantages, with
+a KL term to the starting model when beta > 0. Differences from the paper, all of them TRL's defaults: beta is 0, and the
+loss is averaged over the tokens of the batch (loss_type dapo, 2503.14476) rather than per completion (loss_type grpo).
+
+Run: python -m recipes.grpo --config recipes/configs/grpo/tiny.yaml [--key value ...]
+     accelerate launch --config_file accelerate_configs/zero2.yaml -m recipes.grpo --config recipes/configs/grpo/<run>.yaml
+"""
+
+import difflib
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
+
+import data
+import rewards
+from recipes import _common as common
+from recipes import _tracking as tracking
+from recipes import report
+from recipes._config import parse, refusing
+
+# TRL takes any string here, and finds out at the first step
+CHOICES = {
+    "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+    "scale_rewards": ("group", "batch", "none"),
+    "importance_sampling_level": ("token", "sequence"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "vllm_mode": ("colocate", "server"),
+}
+
+
+@dataclass
+class GRPORecipe:
+    dataset: str = field(metadata={"help": "a module of data/, a hub name, or a local .jsonl or .parquet file"})
+    rewards: dict[str, float] = field(metadata={"help": "name -> weight; the first one named is the accuracy"})
+    dataset_split: str = field(default="train", metadata={"help": "split to train on"})
+    dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
+    template: Literal["chat", "r1_zero", "plain"] = field(
+        default="chat", metadata={"help": "how a question becomes a prompt: data/_templates.py"}
+    )
+    max_prompt_length: int | None = field(
+        default=None, metadata={"help": "rows with longer prompts, in tokens, are left out and counted"}
+    )
+    completions_to_log: int = field(default=4, metadata={"help": "completions kept of every step"})
+
+
+def check(given: dict) -> None:
+    """Refuse, before anything loads, what can't work together. Raises ValueError with the nearest choice that can."""
+    for key, choices in CHOICES.items():
+        if key in given and given[key] not in choices:
+            near = difflib.get_close_matches(given[key], choices, n=1) or choices[:1]
+            raise ValueError(f"{key}={given[key]!r}: did you mean {near[0]!r}? there are {', '.join(choices)}")
+    group, per_device = given.get("num_generations", 8), given.get("per_device_train_batch_size", 8)
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    steps = given.get("steps_per_generation") or given.get("gradient_accumulation_steps", 1)
+    batch = given.get("generation_batch_size") or per_device * processes * steps
+    if group < 2 or batch % group:
+        fits = [n for n in range(2, batch + 1) if batch % n == 0]
+        nearest = min(fits, key=lambda n: abs(n - group), default=2)
+        raise ValueError(
+            f"num_generations={group} does not divide the {batch} completions that are sampled together "
+            f"({per_device} per device x {processes} processes x {steps} steps): nearest that does is {nearest}"
+        )
+    if not given.get("rewards"):
+        raise ValueError(f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight")
+    if given.get("reward_weights") is not None:
+        raise ValueError("reward_weights: give each weight in rewards, as 'name: weight'")
+    if given.get("eval_strategy", "no") != "no":
+        raise ValueError("eval_strategy: this recipe doesn't evaluate while it trains; run recipes.evaluate on a checkpoint")
+
+
+def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, given: dict) -> None:
+    with refusing():
+        reward_funcs = [rewards.load(name) for name in args.rewards]
+        rows = data.load(args.dataset, args.dataset_split, template=args.template, **args.dataset_options)
+        tokenizer = common.load_tokenizer(
+            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
+        )
+        rows, counts = common.usable_rows(rows, reward_funcs, tokenizer, args.max_prompt_length)
+        checkpoint = common.open_run(training_args, given)
+
+    tracking.prepare_wandb(training_args)
+    training_args.reward_weights = list(args.rewards.values())
+    training_args.model_init_kwargs = {
+        "revision": model_args.model_revision,
+        "dtype": model_args.dtype,
+        "attn_implementation": model_args.attn_implementation,
+    }
+    trainer = GRPOTrainer(
+        model=model_args.model_name_or_path,
+        reward_funcs=reward_funcs,
+        args=training_args,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        quantization_config=get_quantization_config(model_args),
+        peft_config=get_peft_config(model_args),
+    )
+    accuracy, *others = (f"rewards/{name}/mean" for name in args.rewards)
+    shown = {"reward": "reward", "accuracy": accuracy} | dict(zip(list(args.rewards)[1:], others, strict=True))
+    tracking.Progress.replace(trainer, shown | {"length": "completions/mean_length"})
+    trainer.add_callback(tracking.Rollouts(trainer, args.completions_to_log))
+    origin = common.provenance()
+    trainer.add_callback(tracking.WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
+
+    seconds = common.train_and_save(trainer, checkpoint)
+    report.finish(trainer, {"recipe": "grpo", "rows": counts, "train_seconds": round(seconds, 1)} | origin, args.rewards)
+
+
+if __name__ == "__main__":
+    main(*parse((GRPORecipe, GRPOConfig, ModelConfig), doc=__doc__, check=check))

@@ -1,0 +1,62 @@
+"""What a run leaves behind: reward_curve.png and summary.json."""
+
+from pathlib import Path
+
+from recipes import _common as common
+
+
+def finish(trainer, summary: dict, rewards: dict[str, float]) -> None:
+    """Write the curve and the summary of a GRPO run into its folder, from the main process."""
+    if not trainer.accelerator.is_main_process:
+        return
+    history = [row for row in trainer.state.log_history if "reward" in row]
+    folder = Path(trainer.args.output_dir)
+    plot(history, list(rewards), folder / "reward_curve.png", title=trainer.args.run_name or folder.name)
+    keys = ["reward", *(f"rewards/{name}/mean" for name in rewards), "completions/mean_length"]
+    tenth = max(1, len(history) // 10)
+    curve = {k: {"first": _mean(history[:tenth], k), "last": _mean(history[-tenth:], k)} for k in keys}
+    steps = trainer.state.global_step
+    completions = steps * trainer.args.generation_batch_size // trainer.args.steps_per_generation
+    summary = summary | {"steps": steps, "completions": completions, "curve": curve}
+    common.write_summary(folder, summary)
+    change = ", ".join(f"{k.removesuffix('/mean')} {v['first']:.3g} -> {v['last']:.3g}" for k, v in curve.items())
+    print(f"{steps} steps in {summary['train_seconds']:.0f} s: {change} (first and last tenth of the run)\nsee {folder}/")
+
+
+def plot(history: list[dict], rewards: list[str], path: Path, title: str) -> None:
+    """One panel a reward, its mean and its spread (one standard deviation over a step's completions), and one of length."""
+    from matplotlib.figure import Figure  # no pyplot: no display is looked for, and it loads in half the time
+
+    steps = [row["step"] for row in history]
+    figure = Figure(figsize=(4 * (len(rewards) + 1), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(rewards) + 1, squeeze=False)[0]
+    for axis, name in zip(axes, rewards, strict=False):
+        mean = [row[f"rewards/{name}/mean"] for row in history]
+        std = [row[f"rewards/{name}/std"] for row in history]
+        _line(axis, steps, mean, std, "tab:blue")
+        axis.set(title=name, xlabel="step", ylabel="mean reward of a step")
+        if all(0 <= m <= 1 for m in mean if m is not None):
+            axis.set_ylim(-0.03, 1.03)
+    _line(axes[-1], steps, [row["completions/mean_length"] for row in history], None, "tab:orange")
+    axes[-1].set(title="completion length", xlabel="step", ylabel="tokens, mean of a step", ylim=(0, None))
+    axes[0].legend(loc="lower right", fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+
+
+def _line(axis, steps, mean, std, color) -> None:
+    mean = [float("nan") if m is None else m for m in mean]
+    if std is not None:
+        std = [float("nan") if s is None else s for s in std]
+        low, high = [m - s for m, s in zip(mean, std, strict=True)], [m + s for m, s in zip(mean, std, strict=True)]
+        axis.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0, label="± 1 std of completions")
+    axis.plot(steps, mean, color=color, alpha=0.3, linewidth=0.8)
+    window = max(1, len(mean) // 25)
+    smooth = [sum(mean[max(0, i - window + 1) : i + 1]) / len(mean[max(0, i - window + 1) : i + 1]) for i in range(len(mean))]
+    axis.plot(steps, smooth, color=color, linewidth=1.8, label=f"mean of {window} steps" if window > 1 else "mean")
+    axis.grid(alpha=0.25)
+
+
+def _mean(rows: list[dict], key: str) -> float | None:
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return round(sum(values) / len(values), 4) if values else None
