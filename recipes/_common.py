@@ -34,8 +34,9 @@ def load_tokenizer(model: str | None, revision: str = "main", trust_remote_code:
     """The model's tokenizer, padded on the left. Raises ValueError, with the way out, when there is no such model."""
     if not model:
         raise ValueError("model_name_or_path is not set: name a folder, or a model on the hub")
-    if re.match(r"(outputs|\.|/|~)", model) and not Path(model).expanduser().is_dir():
-        raise ValueError(f"model_name_or_path={model!r}: there is no such folder (see the first lines of the config)")
+    local = model.startswith((".", "/", "~", "outputs/")) or model.count("/") > 1
+    if local and not Path(model).expanduser().is_dir():
+        raise ValueError(f"model_name_or_path={model!r}: there is no such folder (the config's first lines say what makes it)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             model, revision=revision, trust_remote_code=trust_remote_code, padding_side="left"
@@ -46,6 +47,14 @@ def load_tokenizer(model: str | None, revision: str = "main", trust_remote_code:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def model_init_kwargs(model_args) -> dict:
+    return {
+        "revision": model_args.model_revision,
+        "dtype": model_args.dtype,
+        "attn_implementation": model_args.attn_implementation,
+    }
 
 
 def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_prompt_length: int | None):

@@ -85,11 +85,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
 
     tracking.prepare_wandb(training_args)
     training_args.reward_weights = list(args.rewards.values())
-    training_args.model_init_kwargs = {
-        "revision": model_args.model_revision,
-        "dtype": model_args.dtype,
-        "attn_implementation": model_args.attn_implementation,
-    }
+    training_args.model_init_kwargs = common.model_init_kwargs(model_args)
     trainer = GRPOTrainer(
         model=model_args.model_name_or_path,
         reward_funcs=reward_funcs,
