@@ -139,7 +139,7 @@ def open_run(training_args, given: dict) -> str | None:
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / CONFIG, yaml.safe_dump(saved, sort_keys=False))
-    if resume is not None:
+    if resume is not None and occupied:
         say(f"resuming {folder} from {checkpoint}" if checkpoint else f"{folder}: no whole checkpoint, from the beginning")
     return checkpoint
 

@@ -1,0 +1,28 @@
+# `make demo`: watch a small model learn by GRPO, on a laptop.  `make test`: check everything.
+# Both build .venv first, once, and again when setup.cfg or constraints.txt change.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test lint setup
+
+demo: $(VENV)/.built
+	@$(RUN) -m recipes.demo
+
+# one thread: two torch processes that each take every core slow each other down tenfold
+test: $(VENV)/.built
+	@echo "== tests: a few minutes on 2 cores"
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest
+
+lint: $(VENV)/.built
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+setup: $(VENV)/.built
+
+$(VENV)/.built: setup.cfg constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "== building $(VENV) with $$($(PYTHON) --version): once, some minutes and some GB of downloads"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --progress-bar off --editable '.[dev]' --constraint constraints.txt
+	@touch $@
