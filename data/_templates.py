@@ -7,9 +7,7 @@ R1_ZERO = (
     "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> "
     "reasoning process here </think> <answer> answer here </answer>. User: {question} Assistant:"
 )
-SYSTEM = (
-    "Think about the question first, inside <think> </think>. Then give only the final answer, inside <answer> </answer>."
-)
+SYSTEM = "Think about the question first, inside <think> </think>. Then give only the final answer, inside <answer> </answer>."
 # name -> text with {question}; None keeps the messages and adds SYSTEM, for the tokenizer's own chat template
 TEMPLATES = {"chat": None, "r1_zero": R1_ZERO, "plain": "{question}\n"}
 

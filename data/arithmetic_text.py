@@ -22,13 +22,18 @@ def load(split: str, *, digits: int = 2, rows: int = 50_000, seed: int = 0) -> D
     rng = random.Random(seed)
     problems = arithmetic.pairs(split, digits, None, rng)
     styles = rng.choices(list(STYLES), weights=list(STYLES.values()), k=rows)
-    return Dataset.from_list([to_row({"problem": rng.choice(problems), "style": s, "seed": rng.random()}) for s in styles])
+    return Dataset.from_list(
+        [to_row({"problem": rng.choice(problems), "style": s, "seed": rng.random()}) for s in styles]
+    )
 
 
 def to_row(raw: dict) -> dict:
     (a, b), style = raw["problem"], raw["style"]
     question = arithmetic.to_row({"a": a, "b": b})["prompt"]
-    return {"prompt": question, "completion": [{"role": "assistant", "content": write(a, b, style, random.Random(raw["seed"]))}]}
+    return {
+        "prompt": question,
+        "completion": [{"role": "assistant", "content": write(a, b, style, random.Random(raw["seed"]))}],
+    }
 
 
 def write(a: int, b: int, style: str, rng: random.Random) -> str:

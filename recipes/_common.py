@@ -30,13 +30,17 @@ def say(text: str) -> None:
     PartialState().on_main_process(print)(text, flush=True)
 
 
-def load_tokenizer(model: str | None, revision: str = "main", trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    model: str | None, revision: str = "main", trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The model's tokenizer, padded on the left. Raises ValueError, with the way out, when there is no such model."""
     if not model:
         raise ValueError("model_name_or_path is not set: name a folder, or a model on the hub")
     local = model.startswith((".", "/", "~", "outputs/")) or model.count("/") > 1
     if local and not Path(model).expanduser().is_dir():
-        raise ValueError(f"model_name_or_path={model!r}: there is no such folder (the config's first lines say what makes it)")
+        raise ValueError(
+            f"model_name_or_path={model!r}: there is no such folder (the config's first lines say what makes it)"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             model, revision=revision, trust_remote_code=trust_remote_code, padding_side="left"
@@ -140,7 +144,11 @@ def open_run(training_args, given: dict) -> str | None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / CONFIG, yaml.safe_dump(saved, sort_keys=False))
     if resume is not None and occupied:
-        say(f"resuming {folder} from {checkpoint}" if checkpoint else f"{folder}: no whole checkpoint, from the beginning")
+        say(
+            f"resuming {folder} from {checkpoint}"
+            if checkpoint
+            else f"{folder}: no whole checkpoint, from the beginning"
+        )
     return checkpoint
 
 
@@ -151,10 +159,14 @@ def _checkpoint(folder: Path, resume: str) -> str | None:
     if resume.lower() != "true":
         named = Path(resume)
         if not is_whole(named):
-            raise ValueError(f"resume_from_checkpoint={resume!r} is not a whole checkpoint: use true, or one of {folder}")
+            raise ValueError(
+                f"resume_from_checkpoint={resume!r} is not a whole checkpoint: use true, or one of {folder}"
+            )
         later = [p.name for n, p in whole.items() if named.parent.resolve() == folder.resolve() and p.name > named.name]
         if later:
-            raise ValueError(f"{folder} holds later checkpoints ({', '.join(later)}) that would be overwritten: move them")
+            raise ValueError(
+                f"{folder} holds later checkpoints ({', '.join(later)}) that would be overwritten: move them"
+            )
         return resume
     PartialState().wait_for_everyone()
     if PartialState().is_main_process:

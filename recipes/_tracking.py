@@ -96,7 +96,9 @@ class Progress(TrainerCallback):
         shown = {name: float(logs[key]) for name, key in self.metrics.items() if logs.get(key) is not None}
         if not state.is_world_process_zero or not shown:
             return
-        text = "  ".join(f"{name} {value:.3g}" if value >= 10 else f"{name} {value:.3f}" for name, value in shown.items())
+        text = "  ".join(
+            f"{name} {value:.3g}" if value >= 10 else f"{name} {value:.3f}" for name, value in shown.items()
+        )
         if self.bar:
             self.bar.training_bar.set_postfix_str(text)
         elif state.global_step >= self.next_line or state.global_step == state.max_steps:
@@ -152,7 +154,9 @@ class Rollouts(TrainerCallback):
             columns = ["step", "prompt", "completion", *self.latest[0]["rewards"], "advantage"]
             self.table = wandb.Table(columns=columns, log_mode="INCREMENTAL")
         for row in self.latest:
-            self.table.add_data(row["step"], row["prompt"], row["completion"], *row["rewards"].values(), row["advantage"])
+            self.table.add_data(
+                row["step"], row["prompt"], row["completion"], *row["rewards"].values(), row["advantage"]
+            )
         wandb.log({"completions": self.table, "train/global_step": state.global_step})
 
 

@@ -55,7 +55,9 @@ def stage(title: str) -> None:
 
 def run(module: str, *arguments: str, capture: bool = False) -> str | None:
     print("$ " + shlex.join(["python", "-m", module, *arguments]), flush=True)
-    done = subprocess.run([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE if capture else None, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE if capture else None, text=True
+    )
     if done.returncode:
         sys.exit(done.returncode)
     return done.stdout
@@ -65,7 +67,10 @@ def evaluate(model: Path) -> dict:
     options = ["--config", CONFIG, "--model_name_or_path", str(model), "--json"]
     result = json.loads(run("recipes.evaluate", *options, capture=True))
     stderr, format_rate = result["stderr"], result["format_rate"]
-    print(f"accuracy {result['accuracy']:.3f} ± {stderr:.3f}, format rate {format_rate:.3f}, {result['seconds']:.0f} s", flush=True)
+    print(
+        f"accuracy {result['accuracy']:.3f} ± {stderr:.3f}, format rate {format_rate:.3f}, {result['seconds']:.0f} s",
+        flush=True,
+    )
     return result
 
 
@@ -79,9 +84,7 @@ def describe(base: dict, trained: dict, grpo: dict) -> str:
         "|-----------------|----------------|----------------|",
     ]
     for label, key in (("accuracy", "accuracy"), ("format rate", "format_rate"), ("cut off", "truncation_rate")):
-        cells = [
-            f"{r[key]:.3f} ± {r['stderr']:.3f}" if key == "accuracy" else f"{r[key]:.3f}" for r in (base, trained)
-        ]
+        cells = [f"{r[key]:.3f} ± {r['stderr']:.3f}" if key == "accuracy" else f"{r[key]:.3f}" for r in (base, trained)]
         lines.append(f"| {label:<15} | {cells[0]:<14} | {cells[1]:<14} |")
     lengths = [f"{r['mean_length']:.1f} tokens" for r in (base, trained)]
     lines += [f"| {'mean length':<15} | {lengths[0]:<14} | {lengths[1]:<14} |", "", "What it writes:", "", "```text"]

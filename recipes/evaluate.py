@@ -33,7 +33,9 @@ class Evaluation:
     samples: int = field(default=4, metadata={"help": "completions sampled for each problem"})
     batch_size: int = field(default=256, metadata={"help": "completions generated at a time"})
     examples: int = field(default=4, metadata={"help": "completions to show, one each of the first problems"})
-    json: bool = field(default=False, metadata={"help": "print the result as JSON, and nothing else, on standard output"})
+    json: bool = field(
+        default=False, metadata={"help": "print the result as JSON, and nothing else, on standard output"}
+    )
 
 
 def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _given) -> None:

@@ -70,7 +70,9 @@ def check(given: dict) -> None:
     if given.get("reward_weights") is not None:
         raise ValueError("reward_weights: give each weight in rewards, as 'name: weight'")
     if given.get("eval_strategy", "no") != "no":
-        raise ValueError("eval_strategy: this recipe doesn't evaluate while it trains; run recipes.evaluate on a checkpoint")
+        raise ValueError(
+            "eval_strategy: this recipe doesn't evaluate while it trains; run recipes.evaluate on a checkpoint"
+        )
 
 
 def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, given: dict) -> None:
@@ -103,7 +105,9 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
     trainer.add_callback(tracking.WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
 
     seconds = common.train_and_save(trainer, checkpoint)
-    report.finish(trainer, {"recipe": "grpo", "rows": counts, "train_seconds": round(seconds, 1)} | origin, args.rewards)
+    report.finish(
+        trainer, {"recipe": "grpo", "rows": counts, "train_seconds": round(seconds, 1)} | origin, args.rewards
+    )
 
 
 if __name__ == "__main__":

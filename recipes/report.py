@@ -20,7 +20,9 @@ def finish(trainer, summary: dict, rewards: dict[str, float]) -> None:
     summary = summary | {"steps": steps, "completions": completions, "curve": curve}
     common.write_summary(folder, summary)
     change = ", ".join(f"{k.removesuffix('/mean')} {v['first']:.3g} -> {v['last']:.3g}" for k, v in curve.items())
-    print(f"{steps} steps in {summary['train_seconds']:.0f} s: {change} (first and last tenth of the run)\nsee {folder}/")
+    print(
+        f"{steps} steps in {summary['train_seconds']:.0f} s: {change} (first and last tenth of the run)\nsee {folder}/"
+    )
 
 
 def plot(history: list[dict], rewards: list[str], path: Path, title: str) -> None:
@@ -52,7 +54,9 @@ def _line(axis, steps, mean, std, color) -> None:
         axis.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0, label="± 1 std of completions")
     axis.plot(steps, mean, color=color, alpha=0.3, linewidth=0.8)
     window = max(1, len(mean) // 25)
-    smooth = [sum(mean[max(0, i - window + 1) : i + 1]) / len(mean[max(0, i - window + 1) : i + 1]) for i in range(len(mean))]
+    smooth = [
+        sum(mean[max(0, i - window + 1) : i + 1]) / len(mean[max(0, i - window + 1) : i + 1]) for i in range(len(mean))
+    ]
     axis.plot(steps, smooth, color=color, linewidth=1.8, label=f"mean of {window} steps" if window > 1 else "mean")
     axis.grid(alpha=0.25)
 

@@ -36,7 +36,9 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
     with refusing():
         rows = data.load(args.dataset, args.dataset_split, template=args.template, **args.dataset_options)
         if "completion" not in rows.column_names:
-            raise ValueError(f"dataset {args.dataset!r} has no completions to learn from: {', '.join(rows.column_names)}")
+            raise ValueError(
+                f"dataset {args.dataset!r} has no completions to learn from: {', '.join(rows.column_names)}"
+            )
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )

@@ -45,7 +45,11 @@ def _running() -> subprocess.Popen:
     global _worker
     if _worker is None or _worker.poll() is not None:
         _worker = subprocess.Popen(
-            [sys.executable, "-I", __file__],  # isolated: no script folder, no PYTHONPATH, and no secret in its environment
+            [
+                sys.executable,
+                "-I",
+                __file__,
+            ],  # isolated: no script folder, no PYTHONPATH, and no secret in its environment
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -53,7 +57,9 @@ def _running() -> subprocess.Popen:
         )
         if not _reply(_worker, START_S):
             _stop()
-            raise RuntimeError(f"the math-verify worker did not start within {START_S:.0f} s: is math-verify installed?")
+            raise RuntimeError(
+                f"the math-verify worker did not start within {START_S:.0f} s: is math-verify installed?"
+            )
     return _worker
 
 
@@ -87,7 +93,9 @@ def _serve() -> None:
 
     def read(text: str) -> list:
         # its string fallback is off: it compares letters where mathematics was meant
-        return parse(f"\\boxed{{{text}}}", settings, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+        return parse(
+            f"\\boxed{{{text}}}", settings, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True
+        )
 
     print("true", flush=True)
     for line in sys.stdin:

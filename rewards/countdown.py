@@ -27,7 +27,9 @@ def score(text: str, target: int | None, nums: list[int] | None) -> float | None
     found = final_answer(text)
     if found is None or len(found) > MAX_ANSWER:
         return 0.0
-    found = found.translate(SPELLINGS).replace("\\times", "*").replace("\\cdot", "*").replace("\\div", "/").strip("$ \n")
+    found = (
+        found.translate(SPELLINGS).replace("\\times", "*").replace("\\cdot", "*").replace("\\div", "/").strip("$ \n")
+    )
     expression, equals, result = found.partition("=")
     if equals and result.strip() != str(target):
         return 0.0

@@ -18,9 +18,9 @@ MAX_DIGITS = 400  # of a number, its power of ten included
 # an explicit map: NFKC would turn 5² into 52
 UNICODE = str.maketrans(
     {
-        **{c: "-" for c in "−–—‐‑﹣－"},
-        **{c: "*" for c in "×·∙⋅✕"},
-        **{c: " " for c in "\u00a0\u2009\u202f\u2002\u2003\u3000\u200b\ufeff"},
+        **dict.fromkeys("−–—‐‑﹣－", "-"),
+        **dict.fromkeys("×·∙⋅✕", "*"),
+        **dict.fromkeys("\xa0\u2009\u202f\u2002\u2003\u3000\u200b\ufeff", " "),
         **{chr(0xFF10 + d): str(d) for d in range(10)},
         "÷": "/", "⁄": "/", "∕": "/", "＋": "+", "．": ".", "，": ",", "％": "%", "＄": "$",
         "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
