@@ -33,8 +33,9 @@ def parses(gold: str) -> bool:
 
 def _ask(request: dict) -> bool | None:
     worker = _running()
-    worker.stdin.write(json.dumps(request).encode() + b"\n")
-    worker.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # it died just now: no reply comes either
+        worker.stdin.write(json.dumps(request).encode() + b"\n")
+        worker.stdin.flush()
     reply = _reply(worker, DEADLINE_S)
     if reply is None:
         _stop()

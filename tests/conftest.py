@@ -1,0 +1,49 @@
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads beside anything else are ten times slower
+os.environ["WANDB_MODE"] = "disabled"  # the tests of W&B set their own
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+
+from recipes import grpo, sft
+from recipes._config import parse
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def in_repository(monkeypatch):
+    """Configs name files relative to the repository, where recipes are launched from."""
+    monkeypatch.chdir(REPO)
+
+
+def run_sft(*argv: str) -> None:
+    sft.main(*parse((sft.SFTRecipe, sft.SFTConfig, sft.ModelConfig), list(argv), doc=""))
+
+
+def run_grpo(*argv: str) -> None:
+    grpo.main(*parse((grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig), list(argv), doc="", check=grpo.check))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory) -> str:
+    """A small base model by the real recipe, on one-digit sums: 200 steps give it the habits that GRPO selects from."""
+    folder = str(tmp_path_factory.mktemp("base") / "model")
+    os.chdir(REPO)
+    run_sft(
+        *("--config", "recipes/configs/sft/tiny-base.yaml", "--output_dir", folder, "--max_steps", "200"),
+        *("--dataset_options", "{digits: 1, rows: 12800}", "--save_steps", "200"),
+    )
+    return folder
+
+
+@pytest.fixture
+def grpo_arguments(base, tmp_path) -> list[str]:
+    """The command line of a GRPO run of seconds: one-digit sums, 8 prompts x 8 samples a step."""
+    return [
+        *("--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", base),
+        *("--dataset_options", "{digits: 1}", "--per_device_train_batch_size", "64", "--max_completion_length", "24"),
+        *("--report_to", "none", "--output_dir", str(tmp_path / "run")),
+    ]

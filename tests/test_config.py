@@ -1,0 +1,164 @@
+"""A wrong configuration ends with one line, exit code 2, and before any model loads."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPO, run_grpo
+
+from recipes import evaluate, grpo, sft
+from recipes._config import parse
+
+TINY = "recipes/configs/grpo/tiny.yaml"
+CLASSES = {
+    "grpo": (grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig),
+    "sft": (sft.SFTRecipe, sft.SFTConfig, sft.ModelConfig),
+}
+CONFIGS = sorted(Path(REPO, "recipes/configs").glob("*/*.yaml"))
+
+
+def read(*argv, config=TINY):
+    return parse(CLASSES["grpo"], ["--config", str(config), *argv], doc="", check=grpo.check)
+
+
+def refused(capsys, function, *argv) -> str:
+    """The one line that a refused run leaves on standard error."""
+    with pytest.raises(SystemExit) as ended:
+        function(*argv)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_config_parses_and_adds_up(path):
+    recipe = {"grpo": (CLASSES["grpo"], grpo.check), "sft": (CLASSES["sft"], None)}[path.parent.name]
+    _, training_args, _, given = parse(recipe[0], ["--config", str(path)], doc="", check=recipe[1])
+    assert given["output_dir"] == training_args.output_dir == f"outputs/{path.parent.name}-{path.stem}"
+    assert path.read_text().count("Launch:") == 1, "opens with what it needs and how it is launched"
+
+
+def test_swapping_the_base_model_is_one_line():
+    smollm2, qwen = (
+        yaml.safe_load(Path(REPO, f"recipes/configs/grpo/{name}-gsm8k-lora.yaml").read_text())
+        for name in ("smollm2-135m", "qwen2.5-0.5b")
+    )
+    assert [key for key in smollm2 if smollm2[key] != qwen[key]] == ["model_name_or_path"] and smollm2.keys() == qwen.keys()
+
+
+def test_command_line_wins_over_the_file_and_reads_every_type():
+    args, training_args, model_args, given = read(
+        *("--learning_rate", "1e-4", "--rewards", "{think_format: 1}", "--use_peft", "--lora_target_modules", "q_proj"),
+        *("--max-steps=7", "--completions_to_log", "2", "--resume_from_checkpoint", "true", "--run_name", "7"),
+    )
+    assert (training_args.learning_rate, training_args.max_steps, training_args.run_name) == (1e-4, 7, "7")
+    assert (args.rewards, args.completions_to_log, args.template) == ({"think_format": 1.0}, 2, "plain")
+    assert (model_args.use_peft, model_args.lora_target_modules) == (True, "q_proj")
+    assert (training_args.resume_from_checkpoint, given["num_generations"]) == ("true", 8)
+
+
+@pytest.mark.parametrize("text, want", [("1e-4", 1e-4), ("1.0e-4", 1e-4), ("3", 3.0)])
+def test_rates_are_numbers_however_yaml_reads_them(tmp_path, text, want):
+    path = tmp_path / "c.yaml"
+    path.write_text(Path(REPO, TINY).read_text().replace("learning_rate: 5.0e-4", f"learning_rate: {text}"))
+    assert read(config=path)[1].learning_rate == want
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--learnin_rate", "1e-4"], ["learnin_rate is an unknown key", "'learning_rate'"]),
+        (["--datasett", "gsm8k"], ["datasett is an unknown key", "'dataset'"]),
+        (["--learning_rate", "fast"], ["learning_rate='fast'", "number"]),
+        (["--max_steps", "2.5"], ["max_steps='2.5'", "int"]),
+        (["--max_steps", "true"], ["max_steps='true'", "int"]),
+        (["--use_peft", "perhaps"], ["use_peft='perhaps'", "bool"]),
+        (["--rewards", "[math_answer]"], ["rewards=", "dict"]),
+        (["--rewards", "{math_answer: much}"], ["rewards=", "number"]),
+        (["--rewards", "{}"], ["rewards is empty", "math_answer"]),
+        (["--template", "r1zero"], ["template='r1zero'", "'r1_zero'"]),
+        (["--dtype", "bfloat"], ["dtype='bfloat'", "'bfloat16'"]),
+        (["--loss_type", "dr-grpo"], ["loss_type='dr-grpo'", "'dr_grpo'"]),
+        (["--scale_rewards", "groups"], ["scale_rewards='groups'", "'group'"]),
+        (["--lr_scheduler_type", "liner"], ["liner", "linear"]),
+        (["--num_generations", "13"], ["num_generations=13", "128 completions", "nearest that does is 16"]),
+        (["--num_generations", "1"], ["num_generations=1", "nearest that does is 2"]),
+        (["--reward_weights", "[1, 1]"], ["reward_weights", "rewards"]),
+        (["--eval_strategy", "steps"], ["eval_strategy", "recipes.evaluate"]),
+        (["tiny.yaml"], ["'tiny.yaml' follows no --key"]),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(capsys, argv, words):
+    line = refused(capsys, read, *argv)
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("learnin_rate: 1.0e-4\n", ["learnin_rate is an unknown key", "'learning_rate'"]),
+        ("max_steps: ten\n", ["max_steps='ten'", "int"]),
+        ("max_steps: true\n", ["max_steps=True", "int"]),
+        ("run_name: 7\n", ["run_name=7", "string"]),
+        ("template: r1zero\n", ["template='r1zero'"]),
+        ("max_steps: [1\n", ["is not YAML"]),
+        ("just words\n", ["must hold 'key: value' lines"]),
+        ("rewards: {math_answer: 1}\n", ["dataset is not set"]),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(capsys, tmp_path, text, words):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        read(config=path)
+    line = capsys.readouterr().err.strip()
+    assert ended.value.code == 2 and "\n" not in line and all(word in line for word in words), line
+
+
+def test_a_missing_config_names_the_nearest(capsys):
+    with pytest.raises(SystemExit) as ended:
+        read(config="recipes/configs/grpo/tinny.yaml")
+    line = capsys.readouterr().err
+    assert ended.value.code == 2 and "No such file" in line and TINY in line
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--rewards", "{math_anser: 1}"], ["reward 'math_anser' is unknown", "'math_answer'"]),
+        (["--dataset", "arithmetics"], ["dataset 'arithmetics' is unknown", "'arithmetic'"]),
+        (["--dataset", "nowhere.jsonl"], ["nowhere.jsonl", "no such file"]),
+        (["--dataset_split", "tests"], ["split 'tests'", "'test'"]),
+        (["--dataset_options", "{digit: 1}"], ["no option 'digit'", "'digits'"]),
+        (["--rewards", "{countdown: 1}"], ["reward 'countdown' needs the column 'target'", "prompt, answer"]),
+        (["--model_name_or_path", "outputs/no-such-model"], ["outputs/no-such-model", "no such folder"]),
+        (["--template", "chat"], ["no chat template", "plain"]),
+    ],
+)
+def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, base, tmp_path, argv, words):
+    def load(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(grpo, "GRPOTrainer", load)
+    base_argv = ["--config", TINY, "--model_name_or_path", base, "--output_dir", str(tmp_path / "run"), "--max_prompt_length", "99"]
+    line = refused(capsys, run_grpo, *base_argv, *argv)
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "run").exists(), "a refused run leaves nothing behind"
+
+
+@pytest.mark.parametrize("module", ["grpo", "evaluate", "sft"])
+def test_the_command_itself_exits_with_2_and_one_line(module):
+    command = [sys.executable, "-m", f"recipes.{module}", "--config", "recipes/configs/sft/tiny-base.yaml", "--learnin_rate", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "unknown key" in done.stderr
+
+
+def test_help_names_our_fields(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse((evaluate.Evaluation, *CLASSES["grpo"]), ["--help"], doc=evaluate.__doc__)
+    text = capsys.readouterr().out
+    assert ended.value.code == 0 and "--samples (int, default 4)" in text and "GRPOConfig" in text

@@ -1,0 +1,167 @@
+"""Rows as the model and the rewards get them, and what must not be in both splits."""
+
+import ast
+import itertools
+import json
+import random
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from conftest import REPO
+
+import data
+import rewards
+from data import _templates, arithmetic, arithmetic_text, countdown, gsm8k
+
+PERFECT = "<think>\nbecause\n</think>\n<answer>\n{}\n</answer>"
+# the first rows of the public sets
+GSM8K_ROW = {
+    "question": "Weng earns $12 an hour for babysitting. Yesterday, she just did 50 minutes of babysitting. How much did she earn?",
+    "answer": "Weng earns 12/60 = $<<12/60=0.2>>0.2 per minute.\nWorking 50 minutes, she earned 0.2 x 50 = $<<0.2*50=10>>10.\n#### 10",
+}
+COUNTDOWN_ROW = {"target": 98, "nums": [44, 19, 35]}
+
+
+def test_gsm8k_row():
+    assert gsm8k.to_row(GSM8K_ROW) == {
+        "prompt": [{"role": "user", "content": GSM8K_ROW["question"]}],
+        "answer": "10",
+    }
+    assert gsm8k.to_row({"question": "q", "answer": "a #### 1,234"})["answer"] == "1234"
+
+
+@pytest.mark.parametrize("answer", [None, "", "no marker", "####", "#### "])
+def test_gsm8k_row_without_gold(answer):
+    assert gsm8k.to_row({"question": "q", "answer": answer})["answer"] is None
+
+
+def test_countdown_row_keeps_what_the_reward_checks():
+    row = countdown.to_row(COUNTDOWN_ROW)
+    assert (row["target"], row["nums"]) == (98, [44, 19, 35])
+    assert "44, 19, 35" in row["prompt"][0]["content"] and "98" in row["prompt"][0]["content"]
+
+
+@pytest.mark.parametrize("name, raw, needed", [("gsm8k", GSM8K_ROW, "answer"), ("countdown", COUNTDOWN_ROW, "nums")])
+def test_a_local_file_of_the_public_shape_is_recognised(tmp_path, name, raw, needed):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(raw) + "\n")
+    row = data.load(str(path), "test", template="plain")[0]
+    expected = data._module(name).to_row(raw)
+    assert row[needed] == expected[needed] and row["prompt"] == expected["prompt"][0]["content"] + "\n"
+
+
+def test_parquet_works_as_jsonl_does(tmp_path):
+    from datasets import Dataset
+
+    Dataset.from_list([GSM8K_ROW]).to_parquet(tmp_path / "rows.parquet")
+    assert data.load(str(tmp_path / "rows.parquet"))["answer"] == ["10"]
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3])
+def test_arithmetic_splits_share_no_sum_either_way_round(digits):
+    train, test = (set(arithmetic.pairs(s, digits, None, random.Random(0))) for s in ("train", "test"))
+    assert train and test
+    assert not {tuple(sorted(p)) for p in train} & {tuple(sorted(p)) for p in test}
+    assert digits > 2 or len(train) + len(test) == (9 * 10 ** (digits - 1)) ** 2
+
+
+def test_arithmetic_is_right_distinct_and_the_same_for_a_seed():
+    rows = data.load("arithmetic", "test", rows=600)
+    assert len({row["prompt"][-1]["content"] for row in rows}) == 600
+    for row in rows:
+        a, b = row["prompt"][-1]["content"].removeprefix("What is ").removesuffix("?").split(" + ")
+        assert row["answer"] == str(int(a) + int(b))
+    assert rows.to_list() == data.load("arithmetic", "test", rows=600).to_list()
+    assert rows.to_list() != data.load("arithmetic", "test", rows=600, seed=1).to_list()
+
+
+def test_the_base_never_saw_a_held_out_sum():
+    held_out = {row["prompt"] for row in data.load("arithmetic", "test", template="plain")}
+    seen = {row["prompt"] for row in data.load("arithmetic_text", "train", template="plain", rows=20_000)}
+    assert len(held_out) > 1000 and len(seen) > 5000 and not held_out & seen
+
+
+def test_the_base_text_is_of_mixed_quality():
+    rng, grade = random.Random(0), rewards.load("math_answer")
+    shares = {}
+    for style in arithmetic_text.STYLES:
+        texts = [arithmetic_text.write(47, 38, style, rng) for _ in range(50)]
+        shares[style] = sum(grade(texts, answer=["85"] * 50)) / 50
+    assert shares == {"tagged": 1, "slip": 0, "guess": 0, "untagged": 0, "unthinking": 1, "unclosed": 0}
+    assert sum(arithmetic_text.STYLES.values()) == pytest.approx(1)
+
+
+def test_a_slip_is_carried_through():
+    """28 + 37: 8+7 is 15; with the first column off by one it reads 8+7=14 or 16, and the answer follows the slip."""
+    assert arithmetic_text.worked(28, 37) == ("8+7=15, 2+3+1=6", 65)
+    assert {arithmetic_text.worked(28, 37, random.Random(i))[1] for i in range(40)} <= {63, 64, 66, 67, 45, 55, 75, 85}
+
+
+def test_countdown_is_solvable_and_its_splits_are_disjoint():
+    rows = {s: data.load("countdown", s, template="plain", rows=300) for s in ("train", "test")}
+    problems = {s: {(*sorted(r["nums"]), r["target"]) for r in rows[s]} for s in rows}
+    assert len(problems["train"]) == len(problems["test"]) == 300 and not problems["train"] & problems["test"]
+    assert all(reachable(row["nums"], row["target"]) for row in rows["test"])
+
+
+def reachable(nums, target) -> bool:
+    """By trying everything: any order, any operation, any grouping of three numbers."""
+    operations = [lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y if y else Fraction(0)]
+    for a, b, c in itertools.permutations(map(Fraction, nums)):
+        for f, g in itertools.product(operations, repeat=2):
+            if target in (g(f(a, b), c), g(a, f(b, c))):
+                return True
+    return False
+
+
+def test_templates():
+    question = data.load("arithmetic", "train", rows=1)[0]["prompt"][-1]["content"]
+    plain = data.load("arithmetic", "train", rows=1, template="plain")[0]["prompt"]
+    r1_zero = data.load("arithmetic", "train", rows=1, template="r1_zero")[0]["prompt"]
+    chat = data.load("arithmetic", "train", rows=1, template="chat")[0]["prompt"]
+    assert plain == question + "\n"
+    assert r1_zero.startswith("A conversation between User and Assistant.") and r1_zero.endswith(f"{question} Assistant:")
+    assert [m["role"] for m in chat] == ["system", "user"] and chat[1]["content"] == question
+
+
+def test_braces_in_a_question_survive_the_template():
+    row = {"prompt": [{"role": "user", "content": r"Compute \frac{1}{2} of {question}."}]}
+    assert r"Compute \frac{1}{2} of {question}." in _templates.render(row, "r1_zero")["prompt"]
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "gsm8k"])
+def test_gold_scores_one_and_junk_zero(name, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(GSM8K_ROW) + "\n")
+    rows = data.load("arithmetic", "test") if name == "arithmetic" else data.load(str(tmp_path / "rows.jsonl"))
+    grade, gold = rewards.load("math_answer"), rows["answer"]
+    assert grade([PERFECT.format(g) for g in gold], answer=gold) == [1.0] * len(gold)
+    for junk in ("", "junk", PERFECT.format("junk"), PERFECT.format(-1), "<answer></answer>"):
+        assert grade([junk] * len(gold), answer=gold) == [0.0] * len(gold)
+
+
+@pytest.mark.parametrize("package, allowed", [("rewards", {"rewards"}), ("data", {"data"}), ("recipes", {"recipes", "rewards", "data"})])
+def test_who_may_import_whom(package, allowed):
+    """recipes -> rewards, data -> third-party; rewards and data import neither each other nor TRL nor torch."""
+    forbidden = {"recipes", "rewards", "data"} - allowed | (set() if package == "recipes" else {"torch", "trl", "transformers"})
+    for path in Path(REPO, package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {n.split(".")[0] for n in names} & forbidden, f"{path}: {names}"
+
+
+def test_rewards_load_nothing_heavy():
+    code = "import sys, rewards; [rewards.load(n) for n in rewards.names()]; print(*({'torch', 'trl', 'sympy', 'datasets', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_packages_resolve_inside_the_repository(tmp_path):
+    """Also from a folder that has a data/ of its own."""
+    (tmp_path / "data").mkdir()
+    code = "import data, rewards, recipes; print(data.__file__, rewards.__file__, recipes.__file__)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert all(Path(f).is_relative_to(REPO) for f in done.stdout.split())
