@@ -14,7 +14,7 @@ from pathlib import Path
 import datasets
 import yaml
 from accelerate import PartialState
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerState
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG, SUMMARY = "config.yaml", "summary.json"
@@ -23,6 +23,8 @@ FREE_TO_CHANGE = {
     "resume_from_checkpoint", "output_dir", "run_name", "report_to", "max_steps", "num_train_epochs",
     "save_steps", "save_total_limit", "logging_steps", "disable_tqdm", "completions_to_log",
 }  # fmt: skip
+# what a checkpoint holds beside the model
+ONLY_TO_RESUME = r"optimizer|scheduler|scaler|rng_state|trainer_state|latest|zero_to_"
 
 
 def say(text: str) -> None:
@@ -120,6 +122,8 @@ def open_run(training_args, given: dict) -> str | None:
     resume = None if str(resume).lower() in ("none", "false") else str(resume)
     saved = {k: v for k, v in given.items() if k not in ("resume_from_checkpoint", "output_dir", "run_name")}
     checkpoint = None
+    if resume is not None and resume.lower() != "true" and not folder.is_dir():
+        raise ValueError(f"resume_from_checkpoint={resume!r}: output_dir={str(folder)!r} holds no run to resume")
     occupied = folder.is_dir() and any(not p.name.endswith(".tmp") for p in folder.iterdir())
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output_dir={str(folder)!r} is a file: name a folder")
@@ -153,27 +157,21 @@ def open_run(training_args, given: dict) -> str | None:
 
 
 def _checkpoint(folder: Path, resume: str) -> str | None:
-    """The last whole checkpoint of a run, or the one named."""
+    """The last whole checkpoint of a run, or the one named, which must be the last too."""
     steps = {int(m[1]): p for p in folder.iterdir() if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))}
     whole = {n: p for n, p in steps.items() if is_whole(p)}
-    if resume.lower() != "true":
-        named = Path(resume)
-        if not is_whole(named):
-            raise ValueError(
-                f"resume_from_checkpoint={resume!r} is not a whole checkpoint: use true, or one of {folder}"
-            )
-        later = [p.name for n, p in whole.items() if named.parent.resolve() == folder.resolve() and p.name > named.name]
-        if later:
-            raise ValueError(
-                f"{folder} holds later checkpoints ({', '.join(later)}) that would be overwritten: move them"
-            )
-        return resume
+    last = whole[max(whole)] if whole else None
+    if resume.lower() != "true" and (last is None or Path(resume).resolve() != last.resolve()):
+        raise ValueError(
+            f"resume_from_checkpoint={resume!r} is not the last whole checkpoint of {str(folder)!r}, which is {last}: use "
+            "true, or move later checkpoints away (they would be overwritten)"
+        )
     PartialState().wait_for_everyone()
     if PartialState().is_main_process:
         for broken in set(steps.values()) - set(whole.values()):
             print(f"removing {broken}: the run was killed while writing it", flush=True)
             shutil.rmtree(broken)
-    return str(whole[max(whole)]) if whole else None
+    return str(last) if last else None
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -188,11 +186,25 @@ def is_whole(checkpoint: Path) -> bool:
 
 def train_and_save(trainer, checkpoint: str | None) -> float:
     """Train to the end, save model and tokenizer into output_dir, and return the seconds that training took here."""
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    seconds = time.perf_counter() - start
-    trainer.save_model(trainer.args.output_dir)
-    return seconds
+    start, folder = time.perf_counter(), Path(trainer.args.output_dir)
+    if checkpoint is not None and _is_over(trainer.args, Path(checkpoint)):
+        # killed after its last step: the Trainer would take one more, so what the checkpoint holds is the result
+        trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        if PartialState().is_main_process:
+            for file in Path(checkpoint).iterdir():
+                if file.is_file() and not re.match(ONLY_TO_RESUME, file.name):
+                    shutil.copy2(file, folder)
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_model(str(folder))
+    return time.perf_counter() - start
+
+
+def _is_over(training_args, checkpoint: Path) -> bool:
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    if training_args.max_steps > 0:
+        return state["global_step"] >= training_args.max_steps
+    return state["epoch"] >= training_args.num_train_epochs
 
 
 def write_summary(folder: str, summary: dict) -> None:

@@ -19,6 +19,8 @@ def finish(trainer, summary: dict, rewards: dict[str, float]) -> None:
     completions = steps * trainer.args.generation_batch_size // trainer.args.steps_per_generation
     summary = summary | {"steps": steps, "completions": completions, "curve": curve}
     common.write_summary(folder, summary)
+    if all(row.get("frac_reward_zero_std") == 1 for row in history):
+        print("every group had equal rewards at every step, so there was nothing to learn from: read completions.jsonl")
     change = ", ".join(f"{k.removesuffix('/mean')} {v['first']:.3g} -> {v['last']:.3g}" for k, v in curve.items())
     print(
         f"{steps} steps in {summary['train_seconds']:.0f} s: {change} (first and last tenth of the run)\nsee {folder}/"

@@ -46,7 +46,9 @@ def test_swapping_the_base_model_is_one_line():
         yaml.safe_load(Path(REPO, f"recipes/configs/grpo/{name}-gsm8k-lora.yaml").read_text())
         for name in ("smollm2-135m", "qwen2.5-0.5b")
     )
-    assert [key for key in smollm2 if smollm2[key] != qwen[key]] == ["model_name_or_path"] and smollm2.keys() == qwen.keys()
+    assert [key for key in smollm2 if smollm2[key] != qwen[key]] == [
+        "model_name_or_path"
+    ] and smollm2.keys() == qwen.keys()
 
 
 def test_command_line_wins_over_the_file_and_reads_every_type():
@@ -143,7 +145,16 @@ def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, bas
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(grpo, "GRPOTrainer", load)
-    base_argv = ["--config", TINY, "--model_name_or_path", base, "--output_dir", str(tmp_path / "run"), "--max_prompt_length", "99"]
+    base_argv = [
+        "--config",
+        TINY,
+        "--model_name_or_path",
+        base,
+        "--output_dir",
+        str(tmp_path / "run"),
+        "--max_prompt_length",
+        "99",
+    ]
     line = refused(capsys, run_grpo, *base_argv, *argv)
     assert all(word in line for word in words), line
     assert not (tmp_path / "run").exists(), "a refused run leaves nothing behind"
@@ -151,7 +162,15 @@ def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, bas
 
 @pytest.mark.parametrize("module", ["grpo", "evaluate", "sft"])
 def test_the_command_itself_exits_with_2_and_one_line(module):
-    command = [sys.executable, "-m", f"recipes.{module}", "--config", "recipes/configs/sft/tiny-base.yaml", "--learnin_rate", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        f"recipes.{module}",
+        "--config",
+        "recipes/configs/sft/tiny-base.yaml",
+        "--learnin_rate",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and "unknown key" in done.stderr

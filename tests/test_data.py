@@ -123,7 +123,9 @@ def test_templates():
     r1_zero = data.load("arithmetic", "train", rows=1, template="r1_zero")[0]["prompt"]
     chat = data.load("arithmetic", "train", rows=1, template="chat")[0]["prompt"]
     assert plain == question + "\n"
-    assert r1_zero.startswith("A conversation between User and Assistant.") and r1_zero.endswith(f"{question} Assistant:")
+    assert r1_zero.startswith("A conversation between User and Assistant.") and r1_zero.endswith(
+        f"{question} Assistant:"
+    )
     assert [m["role"] for m in chat] == ["system", "user"] and chat[1]["content"] == question
 
 
@@ -142,10 +144,14 @@ def test_gold_scores_one_and_junk_zero(name, tmp_path):
         assert grade([junk] * len(gold), answer=gold) == [0.0] * len(gold)
 
 
-@pytest.mark.parametrize("package, allowed", [("rewards", {"rewards"}), ("data", {"data"}), ("recipes", {"recipes", "rewards", "data"})])
+@pytest.mark.parametrize(
+    "package, allowed", [("rewards", {"rewards"}), ("data", {"data"}), ("recipes", {"recipes", "rewards", "data"})]
+)
 def test_who_may_import_whom(package, allowed):
     """recipes -> rewards, data -> third-party; rewards and data import neither each other nor TRL nor torch."""
-    forbidden = {"recipes", "rewards", "data"} - allowed | (set() if package == "recipes" else {"torch", "trl", "transformers"})
+    forbidden = {"recipes", "rewards", "data"} - allowed | (
+        set() if package == "recipes" else {"torch", "trl", "transformers"}
+    )
     for path in Path(REPO, package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []

@@ -35,7 +35,10 @@ def test_rows_that_cannot_be_used_are_counted_and_left_out(tmp_path, tokenizer, 
     rows, counts = usable(path, tokenizer, limit=100)
     assert counts == {"rows": 5, "ungradable": 2, "too_long": 1}
     assert rows["answer"] == ["2", "2"]
-    assert "left out 3 of 5 rows: 2 can't be graded (broken gold), 1 have prompts of more than 100" in capsys.readouterr().out
+    assert (
+        "left out 3 of 5 rows: 2 can't be graded (broken gold), 1 have prompts of more than 100"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_row_without_a_question_can_not_be_graded(tmp_path, tokenizer):

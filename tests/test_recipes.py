@@ -1,0 +1,351 @@
+"""Every recipe runs for real, on a tiny model, and is judged by numbers."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPO, run_grpo, run_sft
+from safetensors.torch import load_file
+
+from recipes import evaluate, grpo
+from recipes._config import parse
+
+
+def summary(folder) -> dict:
+    return json.loads((Path(folder) / "summary.json").read_text())
+
+
+def weights(folder, name="model.safetensors") -> dict:
+    return load_file(Path(folder) / name)
+
+
+def log_of(folder) -> list[dict]:
+    last = max(Path(folder).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    return json.loads((last / "trainer_state.json").read_text())["log_history"]
+
+
+def evaluated(capsys, *argv) -> dict:
+    classes = (evaluate.Evaluation, grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig)
+    capsys.readouterr()
+    evaluate.main(*parse(classes, [*argv, "--json"], doc="", check=grpo.check))
+    return json.loads(capsys.readouterr().out)
+
+
+def test_sft_from_scratch_learns(base):
+    """A uniform guess over 262 tokens costs ln 262 = 5.57 a token; the base has learned most of what can be."""
+    loss = summary(base)["loss"]
+    assert loss["first"] > 2 and loss["last"] < 0.75
+    assert math.log(262) == pytest.approx(5.57, abs=0.01)
+
+
+def test_sft_has_the_same_loss_for_a_seed_and_starts_where_it_should(tmp_path):
+    argv = ["--config", "recipes/configs/sft/tiny-base.yaml", "--max_steps", "3", "--logging_steps", "1"]
+    argv += ["--dataset_options", "{digits: 1, rows: 192}"]
+    for run in ("a", "b"):
+        run_sft(*argv, "--output_dir", str(tmp_path / run))
+    a, b = ([row["loss"] for row in log_of(tmp_path / run) if "loss" in row] for run in ("a", "b"))
+    assert a == b and len(a) == 3 and a[0] == pytest.approx(math.log(262), rel=0.03)
+    assert all(torch.equal(v, weights(tmp_path / "b")[k]) for k, v in weights(tmp_path / "a").items())
+
+
+def test_sft_refuses_a_dataset_without_completions(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_sft(
+            "--config",
+            "recipes/configs/sft/tiny-base.yaml",
+            "--dataset",
+            "arithmetic",
+            "--dataset_options",
+            "{}",
+            "--output_dir",
+            str(tmp_path / "r"),
+        )
+    assert ended.value.code == 2 and "no completions to learn from" in capsys.readouterr().err
+
+
+def test_grpo_learns(base, grpo_arguments, tmp_path, capsys):
+    """Reward, accuracy and format go up; the weights move; everything is kept.
+
+    Accuracy is measured on the problems trained on: from 68 one-digit sums nothing this small learns to add the other 13
+    (`make demo` measures that, on two digits). The format carries over to them.
+    """
+    run_grpo(*grpo_arguments, "--max_steps", "40")
+    run, shared = tmp_path / "run", ["--config", "recipes/configs/grpo/tiny.yaml", "--dataset_options", "{digits: 1}"]
+    curve = summary(run)["curve"]
+    assert curve["reward"]["last"] > curve["reward"]["first"] + 0.2
+    assert curve["rewards/math_answer/mean"]["last"] > curve["rewards/math_answer/mean"]["first"] + 0.1
+    moved = [not torch.equal(v, weights(base)[k]) for k, v in weights(run).items()]
+    assert all(moved)
+
+    shared += ["--samples", "16"]
+    before, after = (evaluated(capsys, *shared, "--model_name_or_path", m) for m in (base, str(run)))
+    assert after["problems"] == before["problems"] == 13
+    assert after["format_rate"] > before["format_rate"] + 0.15
+    shared += ["--split", "train"]
+    before, after = (evaluated(capsys, *shared, "--model_name_or_path", m) for m in (base, str(run)))
+    assert after["problems"] == before["problems"] == 68
+    assert after["accuracy"] > before["accuracy"] + 0.15
+
+    rollouts = [json.loads(line) for line in (run / "completions.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rollouts] == [step for step in range(1, 41) for _ in range(4)]
+    assert all(
+        r["rewards"].keys() == {"math_answer", "think_format"} and r["prompt"].startswith("What is") for r in rollouts
+    )
+    assert (run / "reward_curve.png").stat().st_size > 20_000
+    assert summary(run)["steps"] == 40 and summary(run)["completions"] == 40 * 64
+
+
+def test_grpo_has_the_same_figures_for_a_seed(grpo_arguments, tmp_path):
+    for run in ("a", "b"):
+        run_grpo(*grpo_arguments, "--max_steps", "3", "--output_dir", str(tmp_path / run))
+    a, b = ([(row["reward"], row["loss"]) for row in log_of(tmp_path / run) if "reward" in row] for run in ("a", "b"))
+    assert a == b and len(a) == 3
+
+
+def test_grpo_weights_its_rewards_as_the_config_says(grpo_arguments, tmp_path):
+    run_grpo(*grpo_arguments, "--max_steps", "2", "--rewards", "{think_format: 0.5, math_answer: 2}")
+    for row in log_of(tmp_path / "run"):
+        if "reward" in row:
+            parts = 0.5 * row["rewards/think_format/mean"] + 2 * row["rewards/math_answer/mean"]
+            assert row["reward"] == pytest.approx(parts, abs=1e-5)
+
+
+def test_lora_trains_the_adapter_alone_and_can_be_evaluated(base, grpo_arguments, tmp_path, capsys):
+    frozen = weights(base)
+    run_grpo(
+        *grpo_arguments,
+        "--max_steps",
+        "30",
+        "--use_peft",
+        "--lora_target_modules",
+        "all-linear",
+        "--learning_rate",
+        "5e-3",
+    )
+    adapter = weights(tmp_path / "run", "adapter_model.safetensors")
+    assert adapter and all("lora" in name for name in adapter) and not (tmp_path / "run" / "model.safetensors").exists()
+    assert all(v.abs().sum() > 0 for name, v in adapter.items() if "lora_B" in name), "B starts at zero"
+    assert all(torch.equal(v, weights(base)[k]) for k, v in frozen.items())
+
+    shared = ["--config", "recipes/configs/grpo/tiny.yaml", "--dataset_options", "{digits: 1}", "--samples", "32"]
+    before = evaluated(capsys, *shared, "--model_name_or_path", base)
+    after = evaluated(capsys, *shared, "--model_name_or_path", str(tmp_path / "run"))
+    assert after["rewards"]["think_format"] > before["rewards"]["think_format"] + 0.1
+
+
+def test_evaluation_by_hand(base, capsys, monkeypatch):
+    """Three problems, two samples each, right: 2, 1 and 0 of 2. pass@1 = (1 + 1/2 + 0) / 3 = 1/2; the standard error is
+    that of the means 1, 1/2, 0: their standard deviation is 1/2, so 1/2 / sqrt(3) = 0.2887. One of six is cut off, and
+    four of six have the format."""
+    texts = []
+
+    def generate(model, tokenizer, prompts, training_args, batch_size):
+        answers = [str(eval_sum(p)) for p in prompts]
+        good, bad = "<think>x</think><answer>{}</answer>", "<answer>{}</answer>"
+        texts.extend(
+            (good if i < 4 else bad).format(answers[i] if right else "-1") for i, right in enumerate([1, 1, 1, 0, 0, 0])
+        )
+        return texts, [10, 20, 30, 40, 50, 60], [True] * 5 + [False]
+
+    monkeypatch.setattr(evaluate, "generate", generate)
+    result = evaluated(
+        capsys,
+        *(
+            "--config",
+            "recipes/configs/grpo/tiny.yaml",
+            "--dataset_options",
+            "{digits: 1}",
+            "--model_name_or_path",
+            base,
+        ),
+        *("--problems", "3", "--samples", "2"),
+    )
+    assert result["accuracy"] == 0.5 and result["stderr"] == pytest.approx(0.5 / math.sqrt(3))
+    assert result["format_rate"] == pytest.approx(4 / 6) and result["mean_length"] == 35
+    assert result["truncation_rate"] == pytest.approx(1 / 6) and result["problems"] == 3
+
+
+def eval_sum(prompt: str) -> int:
+    a, b = prompt.removeprefix("What is ").removesuffix("?\n").split(" + ")
+    return int(a) + int(b)
+
+
+def test_evaluation_counts_what_is_cut_off(base, capsys):
+    result = evaluated(
+        capsys,
+        *(
+            "--config",
+            "recipes/configs/grpo/tiny.yaml",
+            "--dataset_options",
+            "{digits: 1}",
+            "--model_name_or_path",
+            base,
+        ),
+        *("--max_completion_length", "2", "--samples", "4"),
+    )
+    assert result["truncation_rate"] == 1 and result["mean_length"] == 2 and result["accuracy"] == 0
+
+
+def test_evaluation_prints_json_and_nothing_else(base):
+    command = [sys.executable, "-m", "recipes.evaluate", "--config", "recipes/configs/grpo/tiny.yaml", "--json"]
+    command += ["--model_name_or_path", base, "--problems", "4", "--samples", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, check=True)
+    assert json.loads(done.stdout)["problems"] == 4
+
+
+# ---- a run that is killed, and continued
+
+KILLER = """
+import os, runpy, signal, sys
+from pathlib import Path
+import transformers
+from transformers.trainer import Trainer
+from transformers.trainer_callback import TrainerState, TrainerCallback
+
+moment = sys.argv.pop(1)
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def wrap(cls, name, act):
+    original = getattr(cls, name)
+    setattr(cls, name, lambda self, *a, **k: act(original, self, *a, **k))
+
+def in_optimizer(original, self, folder, *a, **k):  # weights written, optimizer state in part
+    if self.state.global_step == 8:
+        Path(folder, "optimizer.pt").write_bytes(b"PK half of it")
+        die()
+    return original(self, folder, *a, **k)
+
+def in_state(original, self, path, *a, **k):  # the last file of the checkpoint, in part
+    if self.global_step == 8:
+        Path(path).write_text('{"epoch": 0.1, "global_step": 8')
+        die()
+    return original(self, path, *a, **k)
+
+def in_step(original, self, *a, **k):
+    if self.state.global_step == 6:
+        die()
+    return original(self, *a, **k)
+
+def in_last_save(original, self, folder=None, _internal_call=False):  # trained, but not yet saved whole
+    if not _internal_call:
+        Path(folder, "model.safetensors").write_bytes(b"half")
+        die()
+    return original(self, folder, _internal_call)
+
+wrap(*{
+    "step": (Trainer, "training_step", in_step),
+    "optimizer": (Trainer, "_save_optimizer_and_scheduler", in_optimizer),
+    "state": (TrainerState, "save_to_json", in_state),
+    "last save": (Trainer, "save_model", in_last_save),
+}[moment])
+sys.argv[0] = "recipes/grpo.py"
+runpy.run_module("recipes.grpo", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    done = launch(base, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def launch(base, folder, *argv, killed_at=None):
+    """A GRPO run of 12 steps in a process of its own, with a checkpoint every 4, of which 2 are kept."""
+    start = ["-m", "recipes.grpo"] if killed_at is None else ["-c", KILLER, killed_at]
+    command = [sys.executable, *start, "--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", base]
+    command += [
+        "--dataset_options",
+        "{digits: 1}",
+        "--per_device_train_batch_size",
+        "32",
+        "--max_completion_length",
+        "24",
+    ]
+    command += ["--max_steps", "12", "--save_steps", "4", "--report_to", "none", "--output_dir", str(folder), *argv]
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPO)
+
+
+@pytest.mark.parametrize("moment, last_whole", [("step", 4), ("optimizer", 4), ("state", 4), ("last save", 12)])
+def test_a_killed_run_ends_with_the_same_weights(base, uninterrupted, tmp_path, moment, last_whole):
+    folder = tmp_path / "run"
+    assert launch(base, folder, killed_at=moment).returncode == -signal.SIGKILL
+    assert not (folder / "summary.json").exists()
+    refused = launch(base, folder)
+    assert refused.returncode == 2 and "--resume_from_checkpoint true" in refused.stderr
+
+    resumed = launch(base, folder, "--resume_from_checkpoint", "true")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"checkpoint-{last_whole}\n" in resumed.stdout
+    expected = weights(uninterrupted)
+    assert weights(folder).keys() == expected.keys()
+    assert all(torch.equal(v, expected[k]) for k, v in weights(folder).items())
+
+    a, b = ([(row["step"], row["reward"]) for row in log_of(f) if "reward" in row] for f in (folder, uninterrupted))
+    assert a == b
+    assert (folder / "completions.jsonl").read_text() == (uninterrupted / "completions.jsonl").read_text()
+    assert summary(folder)["curve"] == summary(uninterrupted)["curve"]
+
+
+# ---- Weights & Biases
+
+
+def read_back(folder) -> list[dict]:
+    """The records of an offline run, by wandb's own reader."""
+    (log,) = Path(folder).glob("wandb/offline-run-*/*.wandb")
+    reader = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(log)]
+    done = subprocess.run(reader, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("key", [None, "0" * 40], ids=["no key", "a key, but no network"])
+def test_wandb_goes_offline_by_itself_and_keeps_everything(base, tmp_path, key):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    environment |= {"HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:9"} | (
+        {"WANDB_API_KEY": key} if key else {}
+    )
+    command = [sys.executable, "-m", "recipes.grpo", "--config", "recipes/configs/grpo/tiny.yaml"]
+    command += ["--model_name_or_path", base, "--dataset_options", "{digits: 1}", "--per_device_train_batch_size", "32"]
+    command += ["--max_steps", "3", "--output_dir", str(tmp_path / "run")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=REPO, env=environment, stdin=subprocess.DEVNULL, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if "W&B" in line] == [
+        "W&B: http://127.0.0.1:9 can't be reached: logging offline; "
+        f"to send it later: wandb sync {tmp_path / 'run'}/wandb/offline-run-*"
+    ]
+    records = read_back(tmp_path / "run")
+    assert key is None or key not in json.dumps(records)
+
+    steps = [r["history"]["item"] for r in records if r["type"] == "history"]
+    metrics = {k: v for row in steps for k, v in row.items()}
+    for name in ("math_answer", "think_format"):
+        assert {f"train/rewards/{name}/mean", f"train/rewards/{name}/std"} <= metrics.keys()
+    assert {"train/reward", "train/loss", "train/completions/mean_length", "train/grad_norm"} <= metrics.keys()
+    logged = [row for row in steps if "train/reward" in row]
+    trained = [row for row in log_of(tmp_path / "run") if "reward" in row]
+    assert [row["train/reward"] for row in logged] == pytest.approx([row["reward"] for row in trained])
+
+    (files,) = Path(tmp_path, "run").glob("wandb/offline-run-*/files/media/table")
+    tables = [json.loads(path.read_text()) for path in sorted(files.glob("*.json"))]
+    assert len(tables) == 3, "every logged step stays, not only the last"
+    assert sorted(row[0] for table in tables for row in table["data"]) == [1] * 4 + [2] * 4 + [3] * 4
+    assert tables[0]["columns"] == ["step", "prompt", "completion", "math_answer", "think_format", "advantage"]
+
+    config = {}
+    for record in records:
+        config |= record.get("config", {}).get("update", {})
+    assert config["recipe"]["rewards"] == {"math_answer": 1.0, "think_format": 0.2}
+    assert config["model_args"]["model_name_or_path"] == base and config["max_steps"] == 3
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=REPO).stdout.strip()
+    assert config["git_commit"].removesuffix("-dirty") == head

@@ -1,0 +1,97 @@
+"""A run's folder belongs to one run, and only whole checkpoints are continued from."""
+
+import json
+import types
+
+import pytest
+
+from recipes import _common as common
+
+GIVEN = {"model_name_or_path": "m", "learning_rate": 1e-4, "max_steps": 10, "output_dir": "x", "run_name": "x"}
+
+
+def open_run(folder, resume=None, **changes):
+    arguments = types.SimpleNamespace(output_dir=str(folder), resume_from_checkpoint=resume)
+    return common.open_run(arguments, GIVEN | changes)
+
+
+def write_checkpoint(folder, step, state=None):
+    path = folder / f"checkpoint-{step}"
+    path.mkdir()
+    (path / "model.safetensors").write_text("weights")
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step}) if state is None else state)
+    return path
+
+
+def test_a_new_folder_is_made_and_holds_the_config(tmp_path):
+    assert open_run(tmp_path / "a" / "run") is None
+    assert "learning_rate: 0.0001" in (tmp_path / "a" / "run" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("resume", [None, "false"])
+def test_a_folder_with_a_run_is_refused_and_left_alone(tmp_path, resume):
+    open_run(tmp_path / "run")
+    write_checkpoint(tmp_path / "run", 5)
+    before = sorted(p.name for p in (tmp_path / "run").rglob("*"))
+    with pytest.raises(ValueError, match=r"already holds an unfinished run.*--resume_from_checkpoint true"):
+        open_run(tmp_path / "run", resume)
+    common.write_summary(str(tmp_path / "run"), {})
+    with pytest.raises(ValueError, match="already holds a finished run"):
+        open_run(tmp_path / "run", resume)
+    assert sorted(p.name for p in (tmp_path / "run").rglob("*") if p.name != "summary.json") == before
+
+
+@pytest.mark.parametrize("resume", [None, "true"])
+def test_a_folder_with_other_files_is_refused(tmp_path, resume):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ValueError, match="other files"):
+        open_run(tmp_path, resume)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ValueError, match="is a file"):
+        open_run(tmp_path / "run")
+
+
+def test_resume_refuses_another_run_and_names_the_difference(tmp_path):
+    open_run(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"another run \(learning_rate was 0.0001, is 0.001\)"):
+        open_run(tmp_path / "run", "true", learning_rate=1e-3)
+    assert open_run(tmp_path / "run", "true", max_steps=20, report_to="none") is None, "a longer run is the same run"
+
+
+def test_resume_takes_the_last_whole_checkpoint_and_removes_broken_ones(tmp_path, capsys):
+    folder = tmp_path / "run"
+    open_run(folder)
+    for step in (9, 10):
+        write_checkpoint(folder, step)
+    write_checkpoint(folder, 11, state='{"global_step": 1')  # killed while it was written
+    (folder / "checkpoint-12").mkdir()  # killed before
+    write_checkpoint(folder, 13, state='{"global_step": 12}')
+    assert open_run(folder, "true") == str(folder / "checkpoint-10")
+    assert sorted(p.name for p in folder.glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-9"]
+    assert capsys.readouterr().out.count("removing") == 3
+
+
+def test_resume_without_a_checkpoint_starts_from_the_beginning(tmp_path, capsys):
+    open_run(tmp_path / "run")
+    assert open_run(tmp_path / "run", "true") is None
+    assert "from the beginning" in capsys.readouterr().out
+    assert open_run(tmp_path / "new", "true") is None
+
+
+def test_a_named_checkpoint_must_be_whole_and_the_last(tmp_path):
+    folder = tmp_path / "run"
+    open_run(folder)
+    nine, ten = write_checkpoint(folder, 9), write_checkpoint(folder, 10)
+    assert open_run(folder, str(ten)) == str(ten)
+    for other in (nine, tmp_path / "nowhere"):
+        with pytest.raises(ValueError, match="not the last whole checkpoint"):
+            open_run(folder, str(other))
+    (ten / "trainer_state.json").unlink()
+    with pytest.raises(ValueError, match=r"which is .*checkpoint-9"):
+        open_run(folder, str(ten))
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        open_run(tmp_path / "new", str(nine))
