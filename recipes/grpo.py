@@ -97,17 +97,16 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    accuracy, *others = (f"rewards/{name}/mean" for name in args.rewards)
-    shown = {"reward": "reward", "accuracy": accuracy} | dict(zip(list(args.rewards)[1:], others, strict=True))
-    tracking.Progress.replace(trainer, shown | {"length": "completions/mean_length"})
+    names = ["accuracy", *list(args.rewards)[1:]]
+    shown = {name: f"rewards/{reward}/mean" for name, reward in zip(names, args.rewards, strict=True)}
+    tracking.Progress.replace(trainer, {"reward": "reward"} | shown | {"length": "completions/mean_length"})
     trainer.add_callback(tracking.Rollouts(trainer, args.completions_to_log))
     origin = common.provenance()
     trainer.add_callback(tracking.WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
 
     seconds = common.train_and_save(trainer, checkpoint)
-    report.finish(
-        trainer, {"recipe": "grpo", "rows": counts, "train_seconds": round(seconds, 1)} | origin, args.rewards
-    )
+    result = {"recipe": "grpo", "rows": counts, "train_seconds": round(seconds, 1), "resumed_from": checkpoint}
+    report.finish(trainer, result | origin, args.rewards)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ def finish(trainer, summary: dict, rewards: dict[str, float]) -> None:
     common.write_summary(folder, summary)
     if all(row.get("frac_reward_zero_std") == 1 for row in history):
         print("every group had equal rewards at every step, so there was nothing to learn from: read completions.jsonl")
-    change = ", ".join(f"{k.removesuffix('/mean')} {v['first']:.3g} -> {v['last']:.3g}" for k, v in curve.items())
-    print(
-        f"{steps} steps in {summary['train_seconds']:.0f} s: {change} (first and last tenth of the run)\nsee {folder}/"
-    )
+    print(f"{steps} steps in {summary['train_seconds']:.0f} s; first tenth of the run -> last tenth:")
+    for key, value in curve.items():
+        print(f"  {key.removesuffix('/mean'):<22} {value['first']:.3g} -> {value['last']:.3g}")
+    print(f"see {folder}/", flush=True)
 
 
 def plot(history: list[dict], rewards: list[str], path: Path, title: str) -> None:

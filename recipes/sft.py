@@ -67,7 +67,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     common.write_summary(
         training_args.output_dir,
-        {"recipe": "sft", "rows": {"rows": len(rows)}, "train_seconds": round(seconds, 1)}
+        {"recipe": "sft", "rows": {"rows": len(rows)}, "train_seconds": round(seconds, 1), "resumed_from": checkpoint}
         | origin
         | {"steps": trainer.state.global_step, "loss": {"first": float(losses[0]), "last": float(losses[-1])}},
     )
