@@ -33,29 +33,37 @@ def load(name: str, split: str = "train", *, template: str = "chat", **options) 
     if template not in TEMPLATES:
         raise ValueError(f"template {template!r} is unknown: {_nearest(template, TEMPLATES)}")
     path = _source.local_file(name)
-    if path is None and "/" not in name and name not in names():
+    module = _named(name)
+    if path is None and module is None and "/" not in name:
         raise ValueError(f"dataset {name!r} is unknown: {_nearest(name, names())}, a local .jsonl file, or a hub name")
-    if name in names():
-        module = _module(name)
-        _check(name, split, options, module)
+    if module is not None:
+        _check(name, split, module.SPLITS)
+        known = [p for p in inspect.signature(module.load).parameters if p != "split"]
+        if unknown := [option for option in options if option not in known]:
+            raise ValueError(f"dataset {name!r} has no option {unknown[0]!r}: {_nearest(unknown[0], known)}")
         rows = module.load(split, **options)
     else:
+        if options:
+            raise ValueError(f"dataset {name!r} is read as it is, and takes no option {next(iter(options))!r}")
         raw = _source.read(path or name, split)
         module = _fitting(name, raw.column_names)
-        _check(name, split, options, module)
+        _check(name, split, module.SPLITS)
         rows = _source.to_rows(raw, module.to_row)
     if len(rows) == 0:
         raise ValueError(f"dataset {name!r}, split {split!r}, has no rows")
-    return rows.map(render, fn_kwargs={"template": template}) if template != "chat" else rows.map(render)
+    return rows.map(render, fn_kwargs={"template": template})
 
 
-def _check(name, split, options, module) -> None:
-    if split not in module.SPLITS:
-        raise ValueError(f"split {split!r} of dataset {name!r} is unknown: {_nearest(split, module.SPLITS)}")
-    known = [p for p in inspect.signature(module.load).parameters if p != "split"]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"dataset {name!r} has no option {option!r}: {_nearest(option, known)}")
+def _named(name: str):
+    """The module of that name, or of that hub set; None when there is neither."""
+    if name in names():
+        return _module(name)
+    return next((m for m in map(_module, names()) if getattr(m, "HUB", None) == name), None)
+
+
+def _check(name: str, split: str, splits: tuple[str, ...]) -> None:
+    if split not in splits:
+        raise ValueError(f"split {split!r} of dataset {name!r} is unknown: {_nearest(split, splits)}")
 
 
 def _fitting(name: str, columns: list[str]):
@@ -80,4 +88,4 @@ def _module(name: str):
 
 def _nearest(value: str, known) -> str:
     near = difflib.get_close_matches(value, list(known), n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"there are {', '.join(known)}"
+    return (f"did you mean {near[0]!r}? " if near else "") + f"there are {', '.join(known) or 'none'}"

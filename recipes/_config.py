@@ -83,7 +83,7 @@ def _read_argv(argv: list[str]) -> tuple[str | None, dict[str, str]]:
 
 def _read_yaml(path: str) -> dict:
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.load(Path(path).read_text(), _NoDuplicates)
     except OSError as error:
         known = sorted(map(str, Path("recipes/configs").glob("*/*.yaml")))
         near = difflib.get_close_matches(path, known, n=1)
@@ -93,6 +93,16 @@ def _read_yaml(path: str) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold 'key: value' lines")
     return content
+
+
+class _NoDuplicates(yaml.SafeLoader):
+    """Of a key that is given twice, YAML silently keeps the last value."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _valid(key, value, fields, hints, where, text=False):

@@ -1,7 +1,7 @@
 """`make demo`: build the embedded base, evaluate it, train it by GRPO, evaluate it again, and show the difference.
 
 Every stage is a command that anyone could type, and is printed as such. An interrupted demo continues where it was.
-Writes outputs/demo/: summary.json, report.md, reward_curve.png, and the run itself in grpo/.
+Writes outputs/demo/: summary.json, report.md, reward_curve.png, and the run itself in grpo-tiny/.
 """
 
 import json
@@ -28,13 +28,13 @@ def main() -> None:
     stage("2/4  evaluating the base on held-out sums")
     base = evaluate(BASE)
     stage("3/4  GRPO from rule-based rewards alone")
-    run("recipes.grpo", "--config", CONFIG, "--output_dir", str(OUT / "grpo"), "--resume_from_checkpoint", "true")
+    run("recipes.grpo", "--config", CONFIG, "--output_dir", str(OUT / "grpo-tiny"), "--resume_from_checkpoint", "true")
     stage("4/4  evaluating the trained model on the same sums")
-    trained = evaluate(OUT / "grpo")
+    trained = evaluate(OUT / "grpo-tiny")
 
-    grpo = json.loads((OUT / "grpo" / common.SUMMARY).read_text())
+    grpo = json.loads((OUT / "grpo-tiny" / common.SUMMARY).read_text())
     report = describe(base, trained, grpo)
-    shutil.copy(OUT / "grpo" / "reward_curve.png", OUT / "reward_curve.png")
+    shutil.copy(OUT / "grpo-tiny" / "reward_curve.png", OUT / "reward_curve.png")
     (OUT / "report.md").write_text(report)
     common.write_summary(
         str(OUT),
@@ -46,7 +46,9 @@ def main() -> None:
             "git_commit": grpo["git_commit"],
         },
     )
-    print(f"\n{report}\nThe curve: {OUT}/reward_curve.png. Everything the model wrote: {OUT}/grpo/completions.jsonl.")
+    print(
+        f"\n{report}\nThe curve: {OUT}/reward_curve.png. Everything the model wrote: {OUT}/grpo-tiny/completions.jsonl."
+    )
 
 
 def stage(title: str) -> None:

@@ -11,17 +11,18 @@ def finish(trainer, summary: dict, rewards: dict[str, float]) -> None:
         return
     history = [row for row in trainer.state.log_history if "reward" in row]
     folder = Path(trainer.args.output_dir)
-    plot(history, list(rewards), folder / "reward_curve.png", title=trainer.args.run_name or folder.name)
+    if history:  # a run shorter than logging_steps logs nothing
+        plot(history, list(rewards), folder / "reward_curve.png", title=trainer.args.run_name or folder.name)
     keys = ["reward", *(f"rewards/{name}/mean" for name in rewards), "completions/mean_length"]
     tenth = max(1, len(history) // 10)
-    curve = {k: {"first": _mean(history[:tenth], k), "last": _mean(history[-tenth:], k)} for k in keys}
+    curve = {k: {"first": _mean(history[:tenth], k), "last": _mean(history[-tenth:], k)} for k in keys if history}
     steps = trainer.state.global_step
     completions = steps * trainer.args.generation_batch_size // trainer.args.steps_per_generation
     summary = summary | {"steps": steps, "completions": completions, "curve": curve}
     common.write_summary(folder, summary)
-    if all(row.get("frac_reward_zero_std") == 1 for row in history):
+    if history and all(row.get("frac_reward_zero_std") == 1 for row in history):
         print("every group had equal rewards at every step, so there was nothing to learn from: read completions.jsonl")
-    print(f"{steps} steps in {summary['train_seconds']:.0f} s; first tenth of the run -> last tenth:")
+    print(f"{steps} steps in {summary['train_seconds']:.0f} s" + "; first tenth of the run -> last:" * bool(history))
     for key, value in curve.items():
         print(f"  {key.removesuffix('/mean'):<22} {value['first']:.3g} -> {value['last']:.3g}")
     print(f"see {folder}/", flush=True)

@@ -64,13 +64,15 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
     trainer.add_callback(tracking.WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
 
     seconds = common.train_and_save(trainer, checkpoint)
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    common.write_summary(
-        training_args.output_dir,
-        {"recipe": "sft", "rows": {"rows": len(rows)}, "train_seconds": round(seconds, 1), "resumed_from": checkpoint}
-        | origin
-        | {"steps": trainer.state.global_step, "loss": {"first": float(losses[0]), "last": float(losses[-1])}},
-    )
+    losses = [float(row["loss"]) for row in trainer.state.log_history if "loss" in row]
+    result = {
+        "recipe": "sft",
+        "rows": {"rows": len(rows)},
+        "train_seconds": round(seconds, 1),
+        "resumed_from": checkpoint,
+    }
+    result |= {"steps": trainer.state.global_step, "loss": {"first": losses[0], "last": losses[-1]} if losses else None}
+    common.write_summary(training_args.output_dir, result | origin)
     common.say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
 
 

@@ -21,13 +21,15 @@ def final_answer(text: str) -> str | None:
     if text.rfind("<think>") > thoughts_end:
         return None
     text = text[thoughts_end + len("</think>") :] if thoughts_end >= 0 else text
-    blocks = set()
-    rest = text
-    while "<answer>" in rest:
-        body, closed, rest = rest.partition("<answer>")[2].partition("</answer>")
-        if not closed or "<answer>" in body:
+    blocks, start = set(), text.find("<answer>")
+    while start >= 0:
+        start += len("<answer>")
+        end = text.find("</answer>", start)
+        following = text.find("<answer>", start)
+        if end < 0 or 0 <= following < end:
             return None
-        blocks.add(body.strip())
+        blocks.add(text[start:end].strip())
+        start = following
     if len(blocks) > 1:
         return None
     body = blocks.pop() if blocks else text

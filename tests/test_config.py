@@ -107,6 +107,7 @@ def test_bad_values_are_refused_in_one_line(capsys, argv, words):
         ("run_name: 7\n", ["run_name=7", "string"]),
         ("template: r1zero\n", ["template='r1zero'"]),
         ("max_steps: [1\n", ["is not YAML"]),
+        ("max_steps: 1\nmax_steps: 2\n", ["max_steps is given twice", "line 1"]),
         ("just words\n", ["must hold 'key: value' lines"]),
         ("rewards: {math_answer: 1}\n", ["dataset is not set"]),
     ],

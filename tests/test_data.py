@@ -53,6 +53,15 @@ def test_a_local_file_of_the_public_shape_is_recognised(tmp_path, name, raw, nee
     assert row[needed] == expected[needed] and row["prompt"] == expected["prompt"][0]["content"] + "\n"
 
 
+def test_a_hub_name_is_its_module_and_a_file_takes_no_options(tmp_path):
+    assert data._named("openai/gsm8k") is gsm8k and data._named("Jiayi-Pan/Countdown-Tasks-3to4") is countdown
+    (tmp_path / "rows.jsonl").write_text(json.dumps(COUNTDOWN_ROW) + "\n")
+    with pytest.raises(ValueError, match="takes no option 'numbers'"):
+        data.load(str(tmp_path / "rows.jsonl"), numbers=4)
+    with pytest.raises(ValueError, match="did you mean 'numbers'"):
+        data.load("countdown", number=4)
+
+
 def test_parquet_works_as_jsonl_does(tmp_path):
     from datasets import Dataset
 

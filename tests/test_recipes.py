@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,18 @@ def test_sft_has_the_same_loss_for_a_seed_and_starts_where_it_should(tmp_path):
     a, b = ([row["loss"] for row in log_of(tmp_path / run) if "loss" in row] for run in ("a", "b"))
     assert a == b and len(a) == 3 and a[0] == pytest.approx(math.log(262), rel=0.03)
     assert all(torch.equal(v, weights(tmp_path / "b")[k]) for k, v in weights(tmp_path / "a").items())
+
+
+def test_sft_resumed_in_the_middle_ends_with_the_same_weights(tmp_path):
+    argv = ["--config", "recipes/configs/sft/tiny-base.yaml", "--max_steps", "6", "--save_steps", "3"]
+    argv += ["--dataset_options", "{digits: 1, rows: 384}", "--output_dir"]
+    run_sft(*argv, str(tmp_path / "a"))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "checkpoint-6" / "trainer_state.json").unlink()  # as if killed while it was written
+    (tmp_path / "b" / "model.safetensors").unlink()
+    run_sft(*argv, str(tmp_path / "b"), "--resume_from_checkpoint", "true")
+    assert all(torch.equal(v, weights(tmp_path / "b")[k]) for k, v in weights(tmp_path / "a").items())
+    assert summary(tmp_path / "b")["resumed_from"].endswith("checkpoint-3")
 
 
 def test_sft_refuses_a_dataset_without_completions(tmp_path, capsys):
@@ -106,6 +119,21 @@ def test_grpo_has_the_same_figures_for_a_seed(grpo_arguments, tmp_path):
         run_grpo(*grpo_arguments, "--max_steps", "3", "--output_dir", str(tmp_path / run))
     a, b = ([(row["reward"], row["loss"]) for row in log_of(tmp_path / run) if "reward" in row] for run in ("a", "b"))
     assert a == b and len(a) == 3
+
+
+def test_a_run_shorter_than_its_logging_steps_ends_well(grpo_arguments, tmp_path, capsys):
+    run_grpo(*grpo_arguments, "--max_steps", "2", "--logging_steps", "5")
+    reward = summary(tmp_path / "run")["curve"]["reward"]
+    assert 0 < reward["first"] == reward["last"] < 1.2, "TRL logs what is left over at the end"
+    assert "2 steps in" in capsys.readouterr().out and (tmp_path / "run" / "reward_curve.png").exists()
+
+
+def test_a_run_without_any_signal_says_so(grpo_arguments, tmp_path, capsys):
+    """Two tokens are too few for any reward: every group is all zeros, every advantage 0, and the weights stay."""
+    run_grpo(*grpo_arguments, "--max_steps", "2", "--max_completion_length", "2", "--weight_decay", "0")
+    assert "there was nothing to learn from" in capsys.readouterr().out
+    rollouts = [json.loads(line) for line in (tmp_path / "run" / "completions.jsonl").read_text().splitlines()]
+    assert {r["advantage"] for r in rollouts} == {0.0}
 
 
 def test_grpo_weights_its_rewards_as_the_config_says(grpo_arguments, tmp_path):

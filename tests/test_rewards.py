@@ -85,6 +85,13 @@ def test_final_answer(text, want):
     assert final_answer(text) == want
 
 
+@pytest.mark.parametrize("piece", ["<answer>5</answer>", "\\boxed{5}", "<answer>", "</think>", "\\boxed{"])
+def test_final_answer_is_linear_in_length(piece):
+    start = time.perf_counter()
+    assert final_answer(piece * (1_000_000 // len(piece))) in ("5", None)
+    assert time.perf_counter() - start < 5  # quadratic takes minutes
+
+
 @pytest.mark.parametrize(
     "gold, answer, want",
     [
