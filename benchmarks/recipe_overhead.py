@@ -4,7 +4,7 @@ Both run the tiny config as whole processes, in turn; the bare script below has 
 arguments, W&B offline included, and nothing else. Prints the wall times, then the median of the ratios pair by pair.
 Exits 1 when it is above LIMIT. Needs the embedded base (`make demo` builds it). Nothing else should run meanwhile.
 
-Run: python benchmarks/recipe_overhead.py [--pairs 3] [--steps 250]
+Run: python benchmarks/recipe_overhead.py [--pairs 5] [--steps 250]
 """
 
 import argparse
@@ -56,7 +56,7 @@ def timed(command: list[str], folder: str) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=250)
     options = parser.parse_args()
     ratios = []

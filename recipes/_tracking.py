@@ -1,5 +1,6 @@
 """What a run shows and keeps: a progress bar, sampled completions, W&B."""
 
+import itertools
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from recipes import _common as common
 
 WANDB_REACH_S = 5.0
+WANDB_TABLE_EVERY = 10  # logged steps: each addition to an incremental table is a file and an artifact of its own
 
 
 def prepare_wandb(training_args) -> None:
@@ -115,9 +117,9 @@ class Rollouts(TrainerCallback):
     """Some completions of every step to completions.jsonl, and those of logged steps to a W&B table that keeps them all."""
 
     def __init__(self, trainer, per_step: int):
-        self.trainer, self.per_step, self.table, self.row_fields = trainer, per_step, None, None
+        self.trainer, self.per_step, self.table = trainer, per_step, None
         self.path = Path(trainer.args.output_dir) / "completions.jsonl"
-        self.latest = []
+        self.latest, self.waiting = [], []
 
     def on_train_begin(self, args, state, control, **kwargs):
         """On resume, drop what was written after the checkpoint: those steps are about to be taken again."""
@@ -145,19 +147,28 @@ class Rollouts(TrainerCallback):
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.latest)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or "wandb" not in args.report_to or "reward" not in (logs or {}):
-            return
+        if state.is_world_process_zero and "wandb" in args.report_to and "reward" in (logs or {}):
+            self.waiting.append(self.latest)
+            if len(self.waiting) == WANDB_TABLE_EVERY:
+                self.log_table(state.global_step)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.waiting:
+            self.log_table(state.global_step)
+
+    def log_table(self, step: int) -> None:
         import wandb
 
         if self.table is None:
             # TRL logs a new table under one key, of which only the last is shown; an incremental one keeps every step
-            columns = ["step", "prompt", "completion", *self.latest[0]["rewards"], "advantage"]
+            columns = ["step", "prompt", "completion", *self.waiting[0][0]["rewards"], "advantage"]
             self.table = wandb.Table(columns=columns, log_mode="INCREMENTAL")
-        for row in self.latest:
+        for row in itertools.chain(*self.waiting):
             self.table.add_data(
                 row["step"], row["prompt"], row["completion"], *row["rewards"].values(), row["advantage"]
             )
-        wandb.log({"completions": self.table, "train/global_step": state.global_step})
+        wandb.log({"completions": self.table, "train/global_step": step})
+        self.waiting = []
 
 
 class WandbConfig(TrainerCallback):
