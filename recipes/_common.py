@@ -17,7 +17,7 @@ from accelerate import PartialState
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerState
 
 REPO = Path(__file__).resolve().parents[1]
-CONFIG, SUMMARY = "config.yaml", "summary.json"
+CONFIG, LAUNCH, SUMMARY = "config.yaml", "launch.json", "summary.json"
 # what may differ between a run and its continuation: it changes what is written down or when to stop, not what is learned
 FREE_TO_CHANGE = {
     "resume_from_checkpoint", "output_dir", "run_name", "report_to", "max_steps", "num_train_epochs",
@@ -121,10 +121,12 @@ def open_run(training_args, given: dict) -> str | None:
     folder, resume = Path(training_args.output_dir), training_args.resume_from_checkpoint
     resume = None if str(resume).lower() in ("none", "false") else str(resume)
     saved = {k: v for k, v in given.items() if k not in ("resume_from_checkpoint", "output_dir", "run_name")}
+    launch = {"num_processes": PartialState().num_processes}  # the batch is that many times the per-device one
     checkpoint = None
     if resume is not None and resume.lower() != "true" and not folder.is_dir():
         raise ValueError(f"resume_from_checkpoint={resume!r}: output_dir={str(folder)!r} holds no run to resume")
-    occupied = folder.is_dir() and any(not p.name.endswith(".tmp") for p in folder.iterdir())
+    # a run that was killed before its config was written has left no more than these
+    occupied = folder.is_dir() and any(p.name != LAUNCH and not p.name.endswith(".tmp") for p in folder.iterdir())
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output_dir={str(folder)!r} is a file: name a folder")
     if occupied and resume is None:
@@ -137,15 +139,17 @@ def open_run(training_args, given: dict) -> str | None:
     if occupied:
         if not (folder / CONFIG).is_file():
             raise ValueError(f"output_dir={str(folder)!r} holds other files, and no run to resume: name another folder")
-        before = yaml.safe_load((folder / CONFIG).read_text())
-        changed = [k for k in {**before, **saved} if before.get(k) != saved.get(k) and k not in FREE_TO_CHANGE]
+        before, now = yaml.safe_load((folder / CONFIG).read_text()), saved | launch
+        before |= json.loads((folder / LAUNCH).read_text())
+        changed = [k for k in {**before, **now} if before.get(k) != now.get(k) and k not in FREE_TO_CHANGE]
         if changed:
-            differences = "; ".join(f"{k} was {before.get(k)!r}, is {saved.get(k)!r}" for k in sorted(changed))
+            differences = "; ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in sorted(changed))
             raise ValueError(f"output_dir={str(folder)!r} holds another run ({differences}): name another --output_dir")
         checkpoint = _checkpoint(folder, resume)
     PartialState().wait_for_everyone()  # nobody writes before everybody has looked
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / LAUNCH, json.dumps(launch) + "\n")
         write_atomically(folder / CONFIG, yaml.safe_dump(saved, sort_keys=False))
     if resume is not None and occupied:
         say(
@@ -215,7 +219,7 @@ def write_summary(folder: str, summary: dict) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -86,7 +86,7 @@ class Progress(TrainerCallback):
         trainer.add_callback(cls(metrics))
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.start, self.first_step, self.next_line = time.perf_counter(), state.global_step, 0
+        self.start, self.next_line = time.perf_counter(), 0
         if self.bar:
             self.bar.on_train_begin(args, state, control, **kwargs)
 
@@ -124,7 +124,9 @@ class Rollouts(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         """On resume, drop what was written after the checkpoint: those steps are about to be taken again."""
         if state.is_world_process_zero and self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= state.global_step]
+            # not splitlines(): a completion may hold other line separators, which JSON leaves as they are
+            lines = self.path.read_text(encoding="utf-8").split("\n")
+            kept = [line for line in lines if line and _step_of(line) <= state.global_step]
             common.write_atomically(self.path, "".join(line + "\n" for line in kept))
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -143,7 +145,7 @@ class Rollouts(TrainerCallback):
             }
             for i in chosen
         ]
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.latest)
 
     def on_log(self, args, state, control, logs=None, **kwargs):

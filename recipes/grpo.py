@@ -67,6 +67,8 @@ def check(given: dict) -> None:
         )
     if not given.get("rewards"):
         raise ValueError(f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight")
+    if given.get("completions_to_log", 1) < 1:
+        raise ValueError(f"completions_to_log={given['completions_to_log']} must be at least 1")
     if given.get("reward_weights") is not None:
         raise ValueError("reward_weights: give each weight in rewards, as 'name: weight'")
     if given.get("eval_strategy", "no") != "no":

@@ -88,6 +88,7 @@ def test_rates_are_numbers_however_yaml_reads_them(tmp_path, text, want):
         (["--lr_scheduler_type", "liner"], ["liner", "linear"]),
         (["--num_generations", "13"], ["num_generations=13", "128 completions", "nearest that does is 16"]),
         (["--num_generations", "1"], ["num_generations=1", "nearest that does is 2"]),
+        (["--completions_to_log", "0"], ["completions_to_log=0", "at least 1"]),
         (["--reward_weights", "[1, 1]"], ["reward_weights", "rewards"]),
         (["--eval_strategy", "steps"], ["eval_strategy", "recipes.evaluate"]),
         (["tiny.yaml"], ["'tiny.yaml' follows no --key"]),

@@ -6,6 +6,7 @@ import types
 import pytest
 
 from recipes import _common as common
+from recipes import _tracking as tracking
 
 GIVEN = {"model_name_or_path": "m", "learning_rate": 1e-4, "max_steps": 10, "output_dir": "x", "run_name": "x"}
 
@@ -60,6 +61,32 @@ def test_resume_refuses_another_run_and_names_the_difference(tmp_path):
     with pytest.raises(ValueError, match=r"another run \(learning_rate was 0.0001, is 0.001\)"):
         open_run(tmp_path / "run", "true", learning_rate=1e-3)
     assert open_run(tmp_path / "run", "true", max_steps=20, report_to="none") is None, "a longer run is the same run"
+
+
+def test_resume_with_another_number_of_processes_is_another_run_and_deletes_nothing(tmp_path):
+    open_run(tmp_path / "run")
+    write_checkpoint(tmp_path / "run", 5)
+    (tmp_path / "run" / "launch.json").write_text('{"num_processes": 2}')
+    with pytest.raises(ValueError, match="num_processes was 2, is 1"):
+        open_run(tmp_path / "run", "true")
+    assert (tmp_path / "run" / "checkpoint-5").is_dir()
+
+
+def test_a_run_killed_before_its_config_was_written_is_no_run(tmp_path):
+    (tmp_path / "launch.json").write_text('{"num_processes": 2}')
+    (tmp_path / "config.yaml.tmp").write_text("model_na")
+    assert open_run(tmp_path) is None
+
+
+def test_completions_written_after_the_checkpoint_are_dropped(tmp_path):
+    """Whole lines up to the checkpoint's step stay, whatever separators a completion holds; a torn last line goes."""
+    rows = [{"step": s, "completion": "a\u2028b\x85c\nd"} for s in (1, 2, 3)]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    (tmp_path / "completions.jsonl").write_text("".join(lines) + '{"step": 4, "compl', encoding="utf-8")
+    trainer = types.SimpleNamespace(args=types.SimpleNamespace(output_dir=str(tmp_path)))
+    state = types.SimpleNamespace(is_world_process_zero=True, global_step=2)
+    tracking.Rollouts(trainer, 4).on_train_begin(None, state, None)
+    assert (tmp_path / "completions.jsonl").read_text(encoding="utf-8") == "".join(lines[:2])
 
 
 def test_resume_takes_the_last_whole_checkpoint_and_removes_broken_ones(tmp_path, capsys):
