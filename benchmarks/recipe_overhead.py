@@ -48,7 +48,7 @@ trainer.save_model(sys.argv[2])
 
 
 def timed(command: list[str], folder: str) -> float:
-    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": folder}
+    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": folder, "OMP_NUM_THREADS": "1"}
     start = time.perf_counter()
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - start
