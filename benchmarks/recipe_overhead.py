@@ -1,10 +1,10 @@
 """What does the recipe cost? Wall time of `recipes.grpo` against a bare TRL script with the same arguments.
 
 Both run the tiny config as whole processes, in turn; the bare script below has the same model, rows, rewards and trainer
-arguments, W&B offline included, and nothing else. Prints the wall times, then the median of the ratios pair by pair.
+arguments, W&B offline included, and nothing else. One thread each, since W&B's own process runs beside them. Prints the wall times, then the median of the ratios pair by pair.
 Exits 1 when it is above LIMIT. Needs the embedded base (`make demo` builds it). Nothing else should run meanwhile.
 
-Run: python benchmarks/recipe_overhead.py [--pairs 5] [--steps 250]
+Run: python benchmarks/recipe_overhead.py [--pairs 3] [--steps 250]
 """
 
 import argparse
@@ -48,7 +48,12 @@ trainer.save_model(sys.argv[2])
 
 
 def timed(command: list[str], folder: str) -> float:
-    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": folder, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+        "WANDB_DIR": folder,
+        "OMP_NUM_THREADS": "1",
+    }
     start = time.perf_counter()
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - start
@@ -56,7 +61,7 @@ def timed(command: list[str], folder: str) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=250)
     options = parser.parse_args()
     ratios = []
