@@ -36,8 +36,8 @@ UNIT = re.compile(r"\s*(?:\x00([^\x00]*)\x00|\b([a-zA-Z]{2,}[a-zA-Z /.\-]*))(?:\
 NUMBER = re.compile(
     r"""(?P<sign>[+-]?)
         (?:
-            (?P<whole>\d{1,3}(?:,\d{3})+|\d+)?(?:\.(?P<decimals>\d*))?(?P<power>(?:\*10\^\{?|[eE])(?P<exponent>[+-]?\d+)\}?)?
-          | (?P<mixed>\d+)?(?:\\frac\{(?P<n>-?\d+)\}\{(?P<d>-?\d+)\}|(?P<plain_n>\d+)/(?P<plain_d>-?\d+))
+            (?P<whole>\d{1,3}(?:,\d{3})+|\d+)?(?:\.(?P<decimals>\d*))?(?:(?:\*10\^\{?|[eE])(?P<exponent>[+-]?\d+)\}?)?
+          | \\frac\{(?P<n>-?\d+)\}\{(?P<d>-?\d+)\} | (?P<plain_n>\d+)/(?P<plain_d>-?\d+)
         )""",
     re.X,
 )
@@ -112,7 +112,7 @@ def number(s: str) -> Fraction | None:
         s = s[1:-1]
     scale = Fraction(1, 100) if s.endswith("%") else Fraction(1)
     match = NUMBER.fullmatch(s.removesuffix("%").strip())
-    if match is None or match["mixed"]:
+    if match is None:
         return None
     sign = -scale if match["sign"] == "-" else scale
     if match["n"] or match["plain_n"]:
