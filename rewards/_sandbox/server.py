@@ -1,0 +1,296 @@
+"""The sandbox's own processes: a server, and its workers, each of which forks a process for every program.
+
+    trainer ── starts ──> server ── forks ──> worker ── forks ──> candidate, tester
+                                   (one a core, behind walls)     (one program at a time)
+
+The server is a Python of its own, without torch, with an empty environment, and with what contest programs import
+already loaded: a fork of it costs about a millisecond. A worker learns nothing about programs: their text, tests, input
+and output pass by on descriptors, and are read by the process that they are meant for. So neither the tests of a
+program nor the output of another one are in the memory that a candidate inherits.
+
+A worker is process 1 of its namespace: one signal ends all that a program has started, however fast it forks, and the
+kernel ends everything when the worker dies. It dies with the server, and the server ends when the trainer is gone.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+
+from rewards._sandbox import candidate, isolation, tester
+
+# what contest code imports most: loaded once, before the forks
+PRELOADED = """array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools hashlib
+    heapq inspect io itertools math operator queue random re statistics string threading typing"""
+WATCH_MS = 50  # how often the memory of a running program is added up
+PARENT_MS = 250  # how often the server looks whether the trainer is still there
+PAGE_MB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def main(count: int, first_core: int, outside: str, life: int, controls: list[int]) -> None:
+    """Start the workers in the first tier that this machine allows, say which on `life`, and wait for the trainer's end."""
+    trainer = os.getppid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # when memory runs out, it is a program that goes, not the trainer
+    for name in PRELOADED.split():
+        importlib.import_module(name)
+    atexit._clear()
+    gc.collect()
+    gc.freeze()
+    refused = {}
+    for tier in isolation.TIERS:
+        workers = []
+        for slot in range(count):
+            pid, error, watched = start_worker(tier, slot, first_core + slot, outside, controls, life)
+            workers.append(pid)
+            if error is not None:
+                break
+        if error is None:
+            break
+        refused[tier] = error
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    for control in controls:
+        os.close(control)
+    found = None if error is not None else tier
+    os.write(life, json.dumps({"tier": found, "refused": refused, "memory_watched": watched}).encode() + b"\n")
+    poll = select.poll()
+    poll.register(life, select.POLLIN)
+    while found and os.getppid() == trainer and not poll.poll(PARENT_MS):
+        if os.waitpid(-1, os.WNOHANG)[0]:
+            break  # without one of its workers the pool is not what the trainer thinks: it starts another
+    os._exit(0)
+
+
+def start_worker(tier: str, slot: int, core: int, outside: str, controls: list[int], life: int):
+    """Fork a worker: (pid, why it could not get ready or None, whether its programs' memory is watched)."""
+    read, write = os.pipe()
+    server = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        control = controls[slot]
+        os.close(read)
+        os.close(life)
+        for other in set(controls) - {control}:
+            os.close(other)
+        try:
+            become_worker(tier, slot, core, outside, control, write, server)
+        except OSError as error:
+            os.write(write, str(error).encode())
+        os._exit(1)
+    os.close(write)
+    with open(read, "rb") as file:
+        told = file.read().decode()
+    ready = told.startswith("ready")
+    return pid, None if ready else told or "it died", told == "ready, watched"
+
+
+def become_worker(tier: str, slot: int, core: int, outside: str, control: int, ready: int, server: int) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError):  # a fork bomb then slows down nobody else
+        os.sched_setaffinity(0, {cores[core % len(cores)]})
+    isolation.enter(tier)
+    die_with_parent()
+    if os.getppid() != server:
+        os._exit(1)
+    if tier != isolation.LANDLOCK:
+        alive, mine = os.pipe()
+        pid = os.fork()
+        if pid:  # stays outside the new process namespace, and holds it: no descriptor, nothing to do but wait
+            for fd in (control, ready, mine):
+                os.close(fd)
+            os.waitpid(pid, 0)
+            os._exit(1)
+        os.close(mine)
+        die_with_parent()
+        os.close(alive)
+    confine, proc = isolation.settle(tier, slot)
+    found = probe(confine, outside)
+    if found:
+        raise OSError(f"a program can {', '.join(found)}")
+    os.write(ready, b"ready" if proc is None else b"ready, watched")
+    os.close(ready)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # process 1 gets no signal that it has no handler for
+    work(socket.socket(fileno=control), tier, confine, proc)
+
+
+def die_with_parent() -> None:
+    isolation.check(isolation.LIBC.prctl(isolation.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PDEATHSIG")
+
+
+def probe(confine, outside: str) -> list[str]:
+    """Try the walls from within, in a process confined as every program will be."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            confine(5)
+            found = isolation.breaches(outside)
+        except BaseException as error:
+            found = [f"not be confined: {error}"]
+        os.write(write, json.dumps(found).encode())
+        os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)
+    with open(read, "rb") as file:
+        return json.loads(file.read() or b'["end the probe"]')
+
+
+def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
+    """Run one program after the other, until the trainer closes its end.
+
+    A request is "<kind> <seconds of processor time>", with descriptors: for stdin the code, the input and the output; for
+    assert the code, the tests and the verdicts. "kill" ends the program that runs.
+    """
+    confined = mmap.mmap(-1, 2)  # each process of a program sets its byte when it stands behind the walls
+    while True:
+        request, fds, _, _ = socket.recv_fds(control, 256, 4)
+        if not request:
+            os._exit(0)
+        if request == b"kill":
+            continue  # the program ended by itself meanwhile
+        kind, cpu_s = request.decode().split()
+        confined[:] = b"\0\0"
+        if kind == "stdin":
+            pids = [fork_program(0, confined, confine, int(cpu_s), fds, run_stdin)]
+        else:
+            ours, theirs = socket.socketpair()
+            code, tests, verdicts = fds
+            pids = [
+                fork_program(0, confined, confine, int(cpu_s), [ours.fileno(), code], run_candidate),
+                fork_program(1, confined, confine, int(cpu_s), [theirs.fileno(), tests, verdicts], run_tester),
+            ]
+            ours.close()
+            theirs.close()
+        for fd in fds:
+            os.close(fd)
+        why = watch(pids[-1], control, proc, tier, len(pids))
+        status = end_all(pids, tier)
+        broken = confined[: len(pids)] != b"\1" * len(pids) and why == "ended"
+        if tier != isolation.LANDLOCK and os.listdir("/tmp"):
+            isolation.empty("/tmp")
+        control.send(
+            json.dumps({"why": "broken" if broken else why, "code": os.waitstatus_to_exitcode(status)}).encode()
+        )
+
+
+def fork_program(index: int, confined: mmap.mmap, confine, cpu_s: int, fds: list[int], action) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        null = os.open("/dev/null", os.O_RDWR)
+        high = [os.dup2(fd, 200 + i) for i, fd in enumerate([null] * 3 + fds)]
+        for i, fd in enumerate(high):
+            os.dup2(fd, i)
+        os.closerange(len(high), 1 << 20)
+        confine(cpu_s)
+        confined[index] = 1
+        confined.close()
+        action()
+    finally:
+        os._exit(99)
+
+
+def take(fd: int) -> str:
+    """All that is in a file handed over, and close it."""
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return file.read().decode("utf-8", "surrogatepass")
+
+
+def run_stdin() -> None:
+    code = take(3)
+    for fd, target in ((4, 0), (5, 1)):
+        os.dup2(fd, target)
+        os.close(fd)
+    candidate.run(code)
+
+
+def run_candidate() -> None:
+    candidate.serve(3, take(4))
+
+
+def run_tester() -> None:
+    tests = json.loads(take(4))
+    tester.run(3, 5, tests["setup"], tests["asserts"])
+
+
+def watch(main_pid: int, control: socket.socket, proc: int | None, tier: str, count: int) -> str:
+    """Wait until the program's main process ends ("ended"), the trainer says so ("killed"), or "memory" is exceeded."""
+    handle = os.pidfd_open(main_pid)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.register(control, select.POLLIN)
+    try:
+        while True:
+            for fd, _ in poll.poll(WATCH_MS):
+                if fd == handle:
+                    return "ended"
+                if not control.recv(256):
+                    os._exit(0)
+                return "killed"
+            if proc is not None and memory_mb(proc, tier) > isolation.MEMORY_MB:
+                return "memory"
+    finally:
+        os.close(handle)
+
+
+def memory_mb(proc: int, tier: str) -> float:
+    """What all processes of the program use beyond this worker's own image, which they share."""
+    own, used = resident(proc, os.getpid()), 0.0
+    if tier == isolation.LANDLOCK:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            pids = file.read().split()
+    else:
+        pids = [p for p in os.listdir(proc) if p.isdigit() and p != "1"]
+    for pid in pids:
+        used += max(0, resident(proc, pid) - own)
+    return used * PAGE_MB
+
+
+def resident(proc: int, pid: int | str) -> int:
+    """Pages in memory, 0 for a process that is gone."""
+    try:
+        with open(f"{pid}/statm", opener=lambda path, flags: os.open(path, flags, dir_fd=proc)) as file:
+            return int(file.read().split()[1])
+    except OSError:
+        return 0
+
+
+def end_all(pids: list[int], tier: str) -> int:
+    """Kill and reap all that the program started; the main process's wait status."""
+    status = 0
+    with contextlib.suppress(ProcessLookupError):
+        if tier != isolation.LANDLOCK:
+            os.kill(-1, signal.SIGKILL)  # every process of this namespace but this one
+    while True:
+        if tier == isolation.LANDLOCK:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        try:
+            pid, ended = os.waitpid(-1, 0)
+        except ChildProcessError:
+            return status
+        if pid == pids[-1]:
+            status = ended
+        if tier == isolation.LANDLOCK:
+            pids = [p for p in pids if p != pid] or pids[-1:]
+
+
+if __name__ == "__main__":
+    numbers = [int(a) for a in sys.argv[4:]]
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], numbers[0], numbers[1:])

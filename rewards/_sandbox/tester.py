@@ -1,0 +1,233 @@
+"""The tests' process: asserts run here, on plain data and on handles, never beside the candidate.
+
+Exit codes, printed words and equality that is evaluated in the candidate's process have all been gamed; here a verdict
+is written by this process, on a descriptor that only it has. A candidate's object has no truth value, equals nothing but
+another of its objects, and takes part in no arithmetic with what the test expects.
+"""
+
+import ast
+import builtins
+import importlib
+import os
+
+from rewards._sandbox import wire
+from rewards._sandbox.candidate import HELPERS
+
+LOADED, PASSED, FAILED, DIED = b"^", b"+", b"-", b"x"
+
+
+def run(fd: int, verdicts: int, setup: str, asserts: list[str]) -> None:
+    """Write LOADED when the candidate's module has run, then a verdict an assert; DIED is the last when it is gone."""
+    peer = Peer(fd)
+    try:
+        names = peer.names(used_names([setup, *asserts]))
+    except (wire.Closed, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return
+    os.write(verdicts, LOADED)
+    names["__name__"] = "tests"
+    try:
+        exec(compile(setup, "setup.py", "exec"), names)
+    except wire.Closed:
+        os.write(verdicts, DIED)
+        return
+    except Exception:  # what it was to define is then missing, and the asserts that need it fail
+        pass
+    for code in asserts:
+        try:
+            exec(compile(code, "test.py", "exec"), names)
+        except wire.Closed:
+            os.write(verdicts, DIED)
+            return
+        except BaseException:
+            os.write(verdicts, FAILED)
+        else:
+            # a test may swallow every exception, the candidate's death among them
+            os.write(verdicts, DIED if peer.gone else PASSED)
+        if peer.gone:
+            return
+
+
+def used_names(sources: list[str]) -> set[str]:
+    """The names that tests read. Raises nothing: what doesn't parse fails when it is run."""
+    found = set()
+    for source in sources:
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError):
+            continue
+        found |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return found
+
+
+class Peer:
+    """The candidate, as seen from here: requests go out, plain data and handles come back."""
+
+    def __init__(self, fd: int):
+        self.fd, self.gone = fd, False
+        self.callbacks: list = []
+        self.exceptions: dict[str, type] = {}
+
+    def names(self, used: set[str]) -> dict:
+        """The candidate's names, as a namespace for the tests.
+
+        A builtin stays Python's own, or `abs` would be the candidate's, unless it is all that the tests call: then it is
+        what they test. A name of a helper module is that module of ours.
+        """
+        told = self._receive()["names"]
+        tested = {n for n in used & told.keys() if "module" not in told[n]} if told else set()
+        hidden = vars(builtins).keys() if any(not hasattr(builtins, n) for n in tested) else set()
+        namespace = {}
+        for name, value in told.items():
+            if name in hidden or not name.isidentifier() or name.startswith("__"):
+                continue
+            if type(value) is dict and "module" in value:
+                if value["module"].partition(".")[0] in HELPERS:
+                    module = importlib.import_module(value["module"])
+                    namespace[name] = getattr(module, value["name"]) if "name" in value else module
+            elif name in used:
+                namespace[name] = self._decode(value)
+        return namespace
+
+    def ask(self, target: int, operation: str, *args, kwargs: dict | None = None) -> object:
+        try:
+            wire.send(self.fd, {"do": operation, "object": target, "args": self._encode([list(args), kwargs or {}])})
+        except OSError as error:
+            self.gone = True
+            raise wire.Closed("gone") from error
+        while "call" in (reply := self._receive()):
+            self._call_back(reply)
+        if "raised" in reply:
+            raise self._exception(reply["raised"])(str(reply.get("text")))
+        if "changed" in reply:
+            wire.put_back((list(args), kwargs or {}), tuple(self._decode(reply["changed"])))
+        return self._decode(reply["value"])
+
+    def _receive(self) -> dict:
+        try:
+            return wire.receive(self.fd)
+        except wire.Closed:
+            self.gone = True
+            raise
+
+    def _encode(self, value: object) -> object:
+        return wire.encode(value, self._handle)
+
+    def _decode(self, value: object) -> object:
+        return wire.decode(value, self._unhandle)
+
+    def _handle(self, value: object) -> dict:
+        if isinstance(value, Proxy):
+            return {"mine": object.__getattribute__(value, "_id")}
+        if callable(value):
+            self.callbacks.append(value)
+            return {"callback": len(self.callbacks) - 1}
+        try:
+            return self._encode(wire.contents(value))
+        except TypeError:
+            raise TypeError(f"a test can't pass a {type(value).__name__} to the code") from None
+
+    def _unhandle(self, tag: str, content: list) -> object:
+        if tag != "object":
+            raise ValueError(f"{tag!r} is no kind of data")
+        target, plain, name, bases = content
+        if "BaseException" in bases:
+            return self._exception([str(name), *map(str, bases)])
+        return Proxy(self, int(target), plain is True)
+
+    def _exception(self, names: list[str]) -> type:
+        """An exception of this process with that name: the builtin one, or one that stands for the candidate's own."""
+        known = [getattr(builtins, str(n), None) for n in names]
+        parent = next((k for k in known if isinstance(k, type) and issubclass(k, Exception)), RuntimeError)
+        if known and known[0] is parent:
+            return parent
+        name = str(names[0]) if names else "Exception"
+        return self.exceptions.setdefault(name, type(name, (parent,), {}))
+
+    def _call_back(self, request: dict) -> None:
+        try:
+            args, kwargs = self._decode(request["args"])
+            reply = {"value": self._encode(self.callbacks[request["call"]](*args, **kwargs))}
+        except wire.Closed:
+            raise
+        except Exception:
+            reply = {"raised": True}
+        wire.send(self.fd, reply)
+
+
+class Proxy:
+    """A handle on one of the candidate's objects: it can be called and looked into, and proves nothing by itself."""
+
+    __slots__ = ("_id", "_peer", "_plain")
+
+    def __init__(self, peer: Peer, target: int, plain: bool):
+        for name, value in (("_peer", peer), ("_id", target), ("_plain", plain)):
+            object.__setattr__(self, name, value)
+
+    def _ask(self, operation: str, *args, **kwargs) -> object:
+        peer = object.__getattribute__(self, "_peer")
+        return peer.ask(object.__getattribute__(self, "_id"), operation, *args, kwargs=kwargs)
+
+    def _contents(self) -> object:
+        """The plain data in it, where its class extends a plain type. Raises TypeError otherwise."""
+        value = self._ask("contents") if object.__getattribute__(self, "_plain") else self
+        if isinstance(value, Proxy):
+            raise TypeError("an object of the code under test is no evidence")
+        return value
+
+    def __call__(self, *args, **kwargs):
+        return self._ask("call", *args, **kwargs)
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._ask("getattr", name)
+
+    def __setattr__(self, name: str, value):
+        self._ask("setattr", name, value)
+
+    def __len__(self):
+        return self._ask("len")
+
+    def __getitem__(self, key):
+        return self._ask("getitem", key)
+
+    def __setitem__(self, key, value):
+        self._ask("setitem", key, value)
+
+    def __delitem__(self, key):
+        self._ask("delitem", key)
+
+    def __iter__(self):
+        return self._ask("iter")
+
+    def __next__(self):
+        return self._ask("next")
+
+    def __contains__(self, value):
+        return any(value == item for item in iter(self))  # its own opinion would be no evidence
+
+    def __str__(self):
+        return str(self._ask("str"))
+
+    def __repr__(self):
+        return str(self._ask("repr"))
+
+    def __bool__(self):
+        return bool(self._contents())
+
+    def __eq__(self, other):
+        if isinstance(other, Proxy):
+            return self._ask("eq", other) is True
+        try:
+            return self._contents() == other
+        except TypeError:
+            return False
+
+    def __ne__(self, other):
+        return not self == other
+
+    def __hash__(self):
+        return object.__getattribute__(self, "_id")
+
+    def __instancecheck__(self, instance):
+        return isinstance(instance, Proxy) and instance._ask("isinstance", self) is True
