@@ -1,124 +1,167 @@
-"""Is the final answer mathematically equal to the gold one? Exact rationals first, math-verify for the rest.
+r"""Is the final answer mathematically equal to the gold one? Exact arithmetic decides; math-verify gets the rest.
 
-Numbers in any usual spelling are compared as exact rationals, which settles both True and False: 2024 is not 2024.1, and
-no float tolerance makes it so. What is no plain number goes to math-verify in a process of its own, under a memory limit
-and a deadline, because model text can make any symbolic parser run for ever.
+1. rewards._text finds the final answer behind the thoughts.
+2. rewards._latex and rewards._structure read both sides: numbers, tuples, intervals, sets, matrices, equations, units.
+3. rewards._algebra compares closed forms exactly, True and False alike: 2024 is not 2024.1, and no float makes it so.
+4. What is left (identities of sines, nested radicals, unknown commands) goes to math-verify in processes of its own, behind
+   a gate on what it may cost and with a deadline, because model text can make any symbolic parser run for ever.
+
+Why an answer scored as it did: python -m rewards.math_answer --gold '\frac{1}{2}' --text '<answer>0.5</answer>'
 """
 
-import re
-from fractions import Fraction
+import argparse
+import time
+from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 from rewards import _math_verify
-from rewards._text import final_answer, text_of
+from rewards._algebra import Undefined
+from rewards._latex import Malformed, TooCostly, Unsupported, normalize
+from rewards._structure import Node, read, same
+from rewards._text import extract, text_of
 
-MAX_ANSWER = 300  # characters: a longer final answer than this to a question with a gold answer is junk
-MAX_DIGITS = 400  # of a number, its power of ten included
-
-# an explicit map: NFKC would turn 5² into 52
-UNICODE = str.maketrans(
-    {
-        **dict.fromkeys("−–—‐‑﹣－", "-"),
-        **dict.fromkeys("×·∙⋅✕", "*"),
-        **dict.fromkeys("\xa0\u2009\u202f\u2002\u2003\u3000\u200b\ufeff", " "),
-        **{chr(0xFF10 + d): str(d) for d in range(10)},
-        "÷": "/", "⁄": "/", "∕": "/", "＋": "+", "．": ".", "，": ",", "％": "%", "＄": "$",
-        "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
-        "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "²": "^2", "³": "^3", "°": r"^\circ ", "≤": r"\le ", "≥": r"\ge ",
-        "∪": r"\cup ",
-    }
-)  # fmt: skip
-WRAPPERS = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|textrm)\s*\{([^{}]*)\}")
-SPACING = re.compile(r"\\[,;:! ]|\\q?quad\b|~")
-DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?$|\\degree$")
-# only what \text set, or a word: a single letter behind a number is a variable, or i
-UNIT = re.compile(r"\s*(?:\x00([^\x00]*)\x00|\b([a-zA-Z]{2,}[a-zA-Z /.\-]*))(?:\^\{?[23]\}?)?$")
-NUMBER = re.compile(
-    r"""(?P<sign>[+-]?)
-        (?:
-            (?P<whole>\d{1,3}(?:,\d{3})+|\d+)?(?:\.(?P<decimals>\d*))?(?:(?:\*10\^\{?|[eE])(?P<exponent>[+-]?\d+)\}?)?
-          | \\frac\{(?P<n>-?\d+)\}\{(?P<d>-?\d+)\} | (?P<plain_n>\d+)/(?P<plain_d>-?\d+)
-        )""",
-    re.X,
-)
+MAX_ANSWER = 1000  # characters: a longer final answer is junk
+PATHS = ("exact", "structure", "algebra", "math_verify")
 
 
-def math_answer(completions, *, answer: list[str], **_) -> list[float | None]:
-    """1.0 where a completion's final answer equals its row's gold answer, else 0.0; None where the gold can't be read.
+class Verdict(NamedTuple):
+    """A score, who decided (one of PATHS, or ungradable, no_answer, refused, timeout), and why in words."""
 
-    answer: one gold answer a completion, as bare LaTeX or plain text, such as "72", "1/2" or "\\frac{1}{2}".
+    score: float | None
+    path: str
+    reason: str
+
+
+def math_answer(
+    completions, *, answer: list[str], log_metric: Callable[[str, float], None] | None = None, **_
+) -> list[float | None]:
+    r"""1.0 where a completion's final answer equals its row's gold answer, else 0.0; None where the gold can't be read.
+
+    answer: one gold answer a completion, as bare LaTeX or plain text, such as "72", "1/2" or "\frac{1}{2}".
+    log_metric: gets the shares of completions by who decided, and the seconds; the same names whatever the batch holds.
+    Raises RuntimeError when math-verify is needed and can't be run: that is never the model's doing.
     """
-    return [grade(text_of(c), gold) for c, gold in zip(completions, answer, strict=True)]
+    start = time.perf_counter()
+    verdicts = judge([text_of(c) for c in completions], answer)
+    if log_metric is not None:
+        for name, value in metrics(verdicts, time.perf_counter() - start).items():
+            log_metric(f"math_answer/{name}", value)
+    return [v.score for v in verdicts]
 
 
-def grade(text: str, gold: str | None) -> float | None:
-    """Score one completion against one gold answer."""
-    if gold is None or not readable(gold):
-        return None
-    found = final_answer(text)
-    if found is None or len(found) > MAX_ANSWER:
-        return 0.0
-    (left, left_unit), (right, right_unit) = quantity(gold), quantity(found)
-    if left_unit and right_unit and left_unit != right_unit:
-        return 0.0
-    if left == right:
-        return 1.0
-    expected, given = number(left), number(right)
-    if expected is not None and given is not None:
-        return float(expected == given)
-    return float(_math_verify.equal(left, right))
+def judge(texts: list[str], golds: list[str | None]) -> list[Verdict]:
+    """A verdict for each completion. What needs math-verify goes there together, so that its workers share it."""
+    verdicts, pending = [], {}
+    for text, gold in zip(texts, golds, strict=True):
+        if gold is None or not readable(gold):
+            verdicts.append(Verdict(None, "ungradable", "the gold answer can't be read"))
+            continue
+        found, where = extract(text)
+        verdict = Verdict(0.0, "no_answer", where) if found is None else compare(gold, found)
+        if verdict.score is None:
+            pending[len(verdicts)] = (plain(gold), plain(found))
+        verdicts.append(verdict)
+    results = undecided(list(dict.fromkeys(pending.values())))
+    for i, pair in pending.items():
+        if (equal := results[pair]) is None:
+            verdicts[i] = Verdict(0.0, "timeout", "math-verify was killed over time or memory")
+        else:
+            verdicts[i] = Verdict(float(equal), "math_verify", f"math-verify says {'equal' if equal else 'different'}")
+    return verdicts
 
 
-@lru_cache(maxsize=100_000)
+_known: dict[tuple[str, str], bool | None] = {}  # what math-verify said
+
+
+def undecided(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], bool | None]:
+    new = [pair for pair in pairs if pair not in _known]
+    if len(_known) > 20_000:
+        _known.clear()
+        new = pairs
+    _known.update(zip(new, _math_verify.equal(new), strict=True))
+    return {pair: _known[pair] for pair in pairs}
+
+
+@lru_cache(maxsize=20_000)
 def readable(gold: str) -> bool:
-    """Whether a gold answer can be graded against: a number, or something that math-verify can parse."""
-    value, _ = quantity(gold)
-    return bool(value) and (number(value) is not None or _math_verify.parses(value))
+    """Whether a gold answer can be graded against."""
+    try:
+        node = read(gold) if len(gold) <= MAX_ANSWER else None
+        if node and not (node.form and isinstance(node.form.quotient, Undefined)):
+            return True
+    except (Malformed, Unsupported, TooCostly):
+        if _math_verify.refusal(plain(gold)) is None and plain(gold):
+            return _math_verify.parses(plain(gold))
+    return False
 
 
-def quantity(answer: str) -> tuple[str, str]:
-    """An answer in one spelling, and the unit behind it where it is a number, such as ("5", "cm")."""
-    s = normalize(answer)
-    unit = UNIT.search(s)
-    if unit and number(s[: unit.start()]) is not None:
-        return s[: unit.start()], (unit[1] or unit[2]).strip().lower()
-    return s.replace("\x00", " ").strip(), ""
+@lru_cache(maxsize=20_000)
+def compare(gold: str, found: str) -> Verdict:
+    """The verdict on a final answer; its score is None where math-verify has to be asked."""
+    if len(found) > MAX_ANSWER:
+        return Verdict(0.0, "refused", f"an answer of {len(found)} characters")
+    if normalize(gold) == normalize(found):
+        return Verdict(1.0, "exact", "both are written the same")
+    sides, unread = [], ""
+    for side, name in ((gold, "gold"), (found, "answer")):
+        try:
+            sides.append(read(side))
+        except TooCostly as error:
+            return Verdict(0.0, "refused", f"{name}: {error}")
+        except Unsupported as error:
+            unread = f"the {name} has {error}"
+        except Malformed as error:
+            if name == "answer" and sides:
+                return Verdict(0.0, "structure", f"the answer is no mathematics: {error}".replace("\0", ""))
+            unread = f"the {name} is not read here"
+    verdict = None if unread else same(*sides)
+    if verdict is not None:
+        return Verdict(float(verdict), path_of(*sides), "equal" if verdict else "different")
+    for side in (gold, found):
+        if refused := _math_verify.refusal(plain(side)):
+            return Verdict(0.0, "refused", f"{unread or 'not decided exactly'}, and math-verify isn't asked: {refused}")
+    return Verdict(None, "math_verify", unread or "not decided exactly")
 
 
-def normalize(answer: str) -> str:
-    r"""One spelling for what only looks different: delimiters, spacing, \text (kept between NULs), currency."""
-    s = answer.replace("\x00", "").strip().strip("*").translate(UNICODE)
-    s = s.removeprefix("$").removesuffix("$").removeprefix("\\(").removesuffix("\\)").strip()
-    s = SPACING.sub(lambda m: "" if m[0] in ("\\!", "\\,") else " ", s)
-    s = WRAPPERS.sub("\x00\\1\x00", s).replace("\\left", "").replace("\\mathbf", "").replace("\\right", "")
-    s = s.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cdot", "*").replace("\\times", "*")
-    s = s.replace("\\$", "").replace("\\%", "%").replace("$", "").strip()
-    s = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", s)
-    s = re.sub(r"[\s\x00]+percent\x00?$", "%", s)
-    return DEGREES.sub("", s.rstrip(". ")).strip()
+def path_of(gold: Node, found: Node) -> str:
+    if gold.form is None or found.form is None:
+        return "structure"
+    return "exact" if gold.form.rational is not None and found.form.rational is not None else "algebra"
 
 
-def number(s: str) -> Fraction | None:
-    """The exact value of a normalized answer that is a plain number, else None."""
-    s = re.sub(r"(\d)\s+(?=\d+/|\\frac)", r"\1 ", s)  # a mixed number keeps its space until it is read
-    mixed = re.fullmatch(r"(-?)(\d+) ?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<= )(\d+)/(\d+))", s)
-    if len(s) > MAX_DIGITS:
-        return None
-    if mixed:
-        sign, whole, n, d = mixed[1], int(mixed[2]), int(mixed[3] or mixed[5]), int(mixed[4] or mixed[6])
-        return None if d == 0 else (whole + Fraction(n, d)) * (-1 if sign else 1)
-    s = re.sub(r"\s*([-+*^/{}])\s*", r"\1", s)
-    while s.startswith("(") and s.endswith(")") and "(" not in s[1:]:
-        s = s[1:-1]
-    scale = Fraction(1, 100) if s.endswith("%") else Fraction(1)
-    match = NUMBER.fullmatch(s.removesuffix("%").strip())
-    if match is None:
-        return None
-    sign = -scale if match["sign"] == "-" else scale
-    if match["n"] or match["plain_n"]:
-        n, d = int(match["n"] or match["plain_n"]), int(match["d"] or match["plain_d"])
-        return None if d == 0 else sign * Fraction(n, d)
-    whole, decimals, exponent = (match["whole"] or "").replace(",", ""), match["decimals"] or "", match["exponent"]
-    if not whole + decimals or (exponent and abs(int(exponent)) > MAX_DIGITS):
-        return None
-    return sign * Fraction(int(whole + decimals), 10 ** len(decimals)) * Fraction(10) ** int(exponent or 0)
+def plain(answer: str) -> str:
+    """An answer in the spelling that math-verify gets."""
+    s = normalize(answer[: MAX_ANSWER + 1]).replace("\0degree\0", r"^\circ ").replace("\0", " ")
+    return s.replace(r"\reals", r"\mathbb{R}").strip()
+
+
+def metrics(verdicts: list[Verdict], seconds: float) -> dict[str, float]:
+    """The same names for every batch, so that ranks can be averaged."""
+    count = dict.fromkeys(("ungradable", "no_answer", *PATHS, "refused", "timeout"), 0)
+    for verdict in verdicts:
+        count[verdict.path] += 1
+    share = {name: n / max(1, len(verdicts)) for name, n in count.items()}
+    by_path = {f"by_{path}": share[path] for path in PATHS}
+    rest = {"ungradable": share["ungradable"], "no_answer": share["no_answer"]}
+    return rest | by_path | {"refused": share["refused"], "timeouts": share["timeout"], "seconds": seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Explain how a completion is scored.")
+    parser.add_argument("--gold", required=True, help="the row's answer, as bare LaTeX or plain text")
+    parser.add_argument("--text", required=True, help="the whole completion")
+    options = parser.parse_args()
+    found, where = extract(options.text)
+    (verdict,) = judge([options.text], [options.gold])
+    shown = [normalize(side or "").replace("\0", '"')[:200] for side in (options.gold, found)]
+    print(f"answer   {'none: ' if found is None else repr(found[:200]) + ', from '}{where}")
+    print(f"gold     {shown[0]}")
+    if found is not None:
+        print(f"read as  {shown[1]}")
+    print(f"decided  by {verdict.path}: {verdict.reason}")
+    print(f"score    {verdict.score}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,17 +1,13 @@
 """What the rewards pay for, cheats included."""
 
-import os
-import signal
 import time
 
 import pytest
 
 import rewards
-from rewards import _math_verify
 from rewards._text import final_answer
-from rewards.math_answer import number, quantity
 
-math_answer, think_format, countdown = map(rewards.load, ("math_answer", "think_format", "countdown"))
+think_format, countdown = map(rewards.load, ("think_format", "countdown"))
 GOOD = "<think>\nI add them.\n</think>\n<answer>\n5\n</answer>"
 
 
@@ -90,107 +86,6 @@ def test_final_answer_is_linear_in_length(piece):
     start = time.perf_counter()
     assert final_answer(piece * (1_000_000 // len(piece))) in ("5", None)
     assert time.perf_counter() - start < 5  # quadratic takes minutes
-
-
-@pytest.mark.parametrize(
-    "gold, answer, want",
-    [
-        ("72", "72", 1.0),
-        ("72", " 72. ", 1.0),
-        ("72", "$72$", 1.0),
-        ("72", "\\$72.00", 1.0),
-        ("72", "72 dollars", 1.0),
-        ("72", "072", 1.0),
-        ("72", "**72**", 1.0),
-        ("72", "7.2e1", 1.0),
-        ("72", "x = 72", 1.0),
-        ("72", "71", 0.0),
-        ("72", "-72", 0.0),
-        ("72", "72.1", 0.0),
-        ("72", "7 2", 0.0),
-        ("72", "72 73", 0.0),
-        ("72", "70+3", 0.0),
-        ("1234", "1,234", 1.0),
-        ("1,234", "1234", 1.0),
-        ("1234", "12,34", 0.0),
-        ("1234", "1.234", 0.0),
-        ("2024", "2024.1", 0.0),
-        ("0.5", "1/2", 1.0),
-        ("0.5", ".5", 1.0),
-        ("\\frac{1}{2}", "\\dfrac12", 1.0),
-        ("\\frac{5}{2}", "2\\frac{1}{2}", 1.0),
-        ("\\frac{5}{2}", "2 1/2", 1.0),
-        ("\\frac{1}{3}", "0.33", 0.0),
-        ("50\\%", "0.5", 1.0),
-        ("5", "500", 0.0),
-        ("5 \\text{ cm}", "5", 1.0),
-        ("3 \\text{ kg}", "3 \\text{ g}", 0.0),
-        ("2x", "2", 0.0),
-        ("2x", "x \\cdot 2", 1.0),
-        ("3+4i", "4i+3", 1.0),
-        ("2\\sqrt{2}", "\\sqrt{8}", 1.0),
-        ("2\\sqrt{2}", "2", 0.0),
-        ("16\\pi", "16", 0.0),
-        ("-5", "−5", 1.0),
-        ("52", "5²", 0.0),
-    ],
-)
-def test_math_answer(gold, answer, want):
-    assert math_answer([f"<think>so</think><answer>{answer}</answer>"], answer=[gold]) == [want]
-    assert math_answer([f"<answer>\\boxed{{{answer}}}</answer>"], answer=[gold]) == [want]
-
-
-def test_math_answer_takes_messages_and_ignores_other_columns():
-    completions = [[{"role": "assistant", "content": "<answer>5</answer>"}], [{"role": "assistant", "content": "5"}]]
-    assert math_answer(completions, answer=["5", "5"], prompts=["p", "p"], trainer_state=None) == [1.0, 0.0]
-
-
-@pytest.mark.parametrize("gold", [None, "", "  ", "(", "\\frac{1}{"])
-def test_broken_gold_gives_none_whatever_the_completion_says(gold):
-    assert math_answer(["<answer>5</answer>", "", "<answer>(</answer>"], answer=[gold] * 3) == [None] * 3
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "9^{9^{9^{9^{9}}}}",
-        "(10^{9})!",
-        "1e999999999",
-        "1/0",
-        "\\frac{1}{0}",
-        "9" * 20_000,
-        "\\frac{1}{" * 60 + "2" + "}" * 60,
-        "__import__('os').system('touch /tmp/r1_recipes_owned')",
-        "\x00",
-        "\ud800",
-    ],
-)
-def test_hostile_answers_score_zero_and_end(answer):
-    start = time.perf_counter()
-    assert math_answer([f"<answer>{answer}</answer>"], answer=["5"]) == [0.0]
-    assert time.perf_counter() - start < _math_verify.DEADLINE_S + 30  # with a new worker's start on a busy machine
-    assert not os.path.exists("/tmp/r1_recipes_owned")
-
-
-def test_a_killed_worker_is_replaced():
-    assert math_answer(["<answer>x+y</answer>"], answer=["y+x"]) == [1.0]
-    os.kill(_math_verify._worker.pid, signal.SIGKILL)
-    _math_verify._worker.wait()
-    assert math_answer(["<answer>a+b</answer>"], answer=["b+a"]) == [1.0]
-
-
-def test_the_worker_gets_no_secret(monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "a-secret")
-    _math_verify._stop()
-    assert math_answer(["<answer>p+q</answer>"], answer=["q+p"]) == [1.0]
-    with open(f"/proc/{_math_verify._worker.pid}/environ") as file:
-        assert "a-secret" not in file.read()
-
-
-def test_numbers_are_exact():
-    assert number(quantity("0.1")[0]) * 3 == number(quantity("0.3")[0])
-    assert number(quantity("1/3")[0]) != number(quantity("0.3333333333333333333")[0])
-    assert number(quantity("1267650600228229401496703205376")[0]) == 2**100
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,400 @@
+r"""Final answers as people and models write them: one spelling, tokens, and a syntax tree for closed forms.
+
+`normalize` undoes what only looks different (Unicode, spacing, delimiters, wrappers), `tokenize` cuts the result into
+tokens, and `Parser` reads a formula into nested tuples. Everything is linear in the length, bounded in depth, and reads
+characters only: nothing a model writes is ever evaluated here.
+
+Trees: ("n", Fraction), ("v", name), ("+", [trees]), ("*", [trees]), ("neg", t), ("/", a, b), ("^", a, b), ("!", t),
+("binom", a, b), ("fn", name, t) and ("log", base, t).
+"""
+
+import re
+from fractions import Fraction
+
+MAX_DEPTH = 40  # of nested brackets: the deepest gold of MATH-500 has 6
+MAX_NUMBER = 400  # characters of one number; CPython refuses to read more than 4300 digits
+
+
+class Unsupported(Exception):
+    """It may be mathematics, but not of the kind that is read here."""
+
+
+class Malformed(Exception):
+    """No reading as mathematics."""
+
+
+class TooCostly(Exception):
+    """Working it out would pass a bound."""
+
+
+# An explicit map: NFKC would turn 5² into 52. U+2009 and U+200A mark thin and negative spaces until digits are grouped.
+UNICODE = str.maketrans(
+    {
+        **{chr(c): chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F)},  # full-width ASCII
+        **dict.fromkeys("−–—‐‑‒﹣", "-"), **dict.fromkeys("×·∙⋅✕∗", "*"), **dict.fromkeys("÷⁄∕", "/"),
+        **dict.fromkeys("\xa0\u2002\u2003\u2004\u2005\u3000", " "), "\u202f": "\u2009", "\u200a": "",
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\xad", ""),
+        **{c: rf"\frac{{{n}}}{{{d}}}" for c, n, d in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "112131234151357", "233445555668888", strict=True)},
+        **{c: rf"\{name} " for c, name in zip(
+            "πθαβγδλμσφωρτ∞√∛≤≥⩽⩾≠∪∩∈∅±∓≈≡′ℝ∖∠⟨⟩⌊⌋⌈⌉",
+            (
+                "pi", "theta", "alpha", "beta", "gamma", "delta", "lambda", "mu", "sigma", "phi", "omega", "rho",
+                "tau", "infty", "sqrt", "sqrt[3]", "le", "ge", "le", "ge", "ne", "cup", "cap", "in", "emptyset",
+                "pm", "mp", "approx", "equiv", "prime", "reals", "setminus", "angle", "langle", "rangle", "lfloor",
+                "rfloor", "lceil", "rceil"),
+            strict=True)},
+        "°": r"^\circ ", "€": "\0euro\0", "£": "\0pound\0", "“": '"', "”": '"', "’": "'",
+    }
+)  # fmt: skip
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿˣ", "0123456789+-()nx")
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
+SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿˣ]+")
+SUBSCRIPT = re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
+
+COMMAND = re.compile(
+    r"\\(?:(?:left|right)\s*\.|(?:text)?color\s*\{[^{}]*\}|\\(?:\[[^\]\[]{0,9}\])?|[a-zA-Z]+\*?|.)", re.S
+)
+_SAME = {
+    "": r"left right big Big bigg Bigg bigl bigr Bigl Bigr displaystyle textstyle limits nolimits large Large small boldmath ( ) [ ]",
+    " ": r"; : quad qquad space thinspace",
+    "\u2009": ",", "\u200a": "!", "*": "cdot times ast", "/": "div", "%": "%", "\0dollar\0": "$",
+    r"\frac ": "dfrac tfrac cfrac", r"\binom ": "dbinom tbinom", r"\le ": "leq leqslant", r"\ge ": "geq geqslant",
+    r"\ne ": "neq", "<": "lt", ">": "gt", r"\emptyset ": "varnothing", r"\{": "lbrace", r"\}": "rbrace",
+    "|": "lvert rvert vert mid", r"\infty ": "infin", r"\overline ": "bar", r"^\circ ": "degree", "\0or\0": "lor vee",
+    r"\phi ": "varphi", r"\epsilon ": "varepsilon", r"\to ": "rightarrow", "_": "_", "^": "^",
+}  # fmt: skip
+SPELLING = {"\\" + name: to for to, names in _SAME.items() for name in names.split()} | {"\\ ": " "}
+TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textsf|texttt|mathrm|mathsf|mbox|hbox|operatorname\*?)\s*\{([^{}]*)\}"
+)
+BOLD = re.compile(r"\\(?:underline|mathbf|mathit|boldsymbol|bm|vec|mathbb|mathcal)\s*(?=\{)")
+BOX = re.compile(r"\\[bf]box(?:ed)?\s*\{(.*)\}|\\boxed\s*\{(.*)\}", re.S)
+GROUPED = re.compile("(?<![0-9.,])[0-9]{1,3}(?:(?:\u2009|\\{,\\}|\u200a*,\u200a+ *)[0-9]{3})+(?![0-9])")
+THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
+DOTTED = re.compile(r"\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-9])\}?)?")
+LEAD = re.compile(r"(?:#{2,}|\0?\s*(?:so |thus |therefore,? )?(?:the )?(?:final )?answer(?: is\b|:)+:?\s*\0?)\s*", re.I)
+
+FUNCTIONS = {
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "exp",
+}  # fmt: skip
+GREEK = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi",
+    "rho", "sigma", "tau", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi",
+    "Psi", "Omega", "ell", "hbar",
+}  # fmt: skip
+WORDS = FUNCTIONS | GREEK | {"log", "sqrt", "pi", "infty"}  # also written without their backslash
+ALIASES = {"infinity": "infty", "inf": "infty", "oo": "infty", "asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+UNITS = {
+    "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in", "inch", "lb", "lbs", "oz", "hr", "hrs", "min", "mins",
+    "sec", "mph", "kph", "yd", "mi", "cc", "am", "pm", "AM", "PM", "deg", "rad", "sq", "cu", "cm²", "USD",
+}  # fmt: skip
+PROSE = re.compile(r"(?<![\\a-zA-Z])(?!(?:or|and)\b)[a-zA-Z]+(?:[ -](?!(?:or|and)\b)[a-zA-Z]+)*(?![a-zA-Z])")
+TOKEN = re.compile(
+    r"\0[^\0]*\0|[0-9]*\.[0-9]*\\overline\s*(?:\{[0-9]+\}|[0-9])|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+    r"|\\[a-zA-Z]+|\\.|[a-zA-Z]+|\*\*|<=|>=|\S",
+    re.S,
+)
+OPEN = {"(": 0, "[": 0, "{": 1, r"\{": 2, r"\begin": 3, r"\langle": 4, r"\lfloor": 5, r"\lceil": 6}
+CLOSE = {")": 0, "]": 0, "}": 1, r"\}": 2, r"\end": 3, r"\rangle": 4, r"\rfloor": 5, r"\rceil": 6}
+
+
+def normalize(answer: str) -> str:
+    r"""One spelling of an answer: text and words between NULs, plain commands, no delimiters, no thousands marks but ","."""
+    s = answer.replace("\0", "").translate(UNICODE)
+    s = SUPERSCRIPT.sub(lambda m: f"^{{{m[0].translate(SUPERSCRIPTS)}}}", s)
+    s = SUBSCRIPT.sub(lambda m: f"_{{{m[0].translate(SUBSCRIPTS)}}}", s)
+    s = s.strip().strip("*`").strip()
+    while (box := BOX.fullmatch(s.strip("$ \n."))) and balanced(box[1] or box[2] or ""):
+        s = (box[1] or box[2] or "").strip()
+    s = COMMAND.sub(_command, s)
+    s = s.replace("$", "").replace("~", " ")
+    for _ in range(3):  # wrappers in wrappers
+        s = TEXT.sub(_text, s)
+    s = BOLD.sub(lambda m: r"\reals" if m[0].startswith(r"\mathbb") else "", s).replace(r"\reals{R}", r"\reals ")
+    s = GROUPED.sub(lambda m: re.sub("[^0-9]", "", m[0]), s).replace("\u2009", " ").replace("\u200a", "")
+    s = DOTTED.sub(lambda m: rf"\overline{{{m[1]}{m[2] or ''}{m[3] or ''}}}", s)
+    s = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "\0degree\0", s)
+    s = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", s)
+    s = re.sub(r"\b([ap])\.\s?m\b\.?", "\0\\1m\0", s, flags=re.I)
+    s = re.sub(r"([)\]])\s*U\s*([(\[])", r"\1\\cup \2", s)
+    s = re.sub(r"\0\s*\(?base[ -](?:([0-9]+)\)?\s*\0|\0\s*([0-9]+))", r"_{\1\2}", s)
+    s = LEAD.sub("", s.strip(), count=1) if LEAD.match(s.strip()) else s
+    pieces = s.split("\0")  # every second one is text already
+    s = "\0".join(p if i % 2 else PROSE.sub(_prose, p) for i, p in enumerate(pieces))
+    return re.sub(r"\0\s+\0", " ", s.strip().rstrip(".,; ")).strip()
+
+
+def _command(match: re.Match) -> str:
+    if match[0].startswith("\\\\"):
+        return "\\\\"  # a matrix row, without its spacing
+    return "" if match[0][-1] in ".}" and len(match[0]) > 2 else SPELLING.get(match[0], match[0])
+
+
+def _text(match: re.Match) -> str:
+    r"""\text{...} keeps its words between NULs; a number or formula in it is only a formula; i and e are constants."""
+    inner = match[1].replace("\0", "")
+    if match[0].startswith((r"\mathrm", r"\operatorname")) and (inner in ("i", "e") or inner.strip() in WORDS):
+        return inner if len(inner) == 1 else f"\\{inner.strip()} "
+    return f"\0{inner}\0" if "base" in inner or re.fullmatch(r"[\s(]*[a-zA-Z][^=<>+*^\\_0-9]*", inner) else inner
+
+
+def _prose(match: re.Match) -> str:
+    """Words outside \\text: any of four letters or more, and the usual short units; shorter ones are products."""
+    word = ALIASES.get(match[0], match[0])
+    if word in WORDS:
+        return f"\\{word} "
+    words = set(re.split("[ -]", match[0])) - WORDS - ALIASES.keys()
+    prose = any(w in UNITS or (len(w) > 3 and not w.startswith(("sin", "cos", "tan", "log", "sqrt"))) for w in words)
+    return f"\0{match[0]}\0" if prose else match[0]
+
+
+def balanced(s: str) -> bool:
+    depth = 0
+    for i, c in enumerate(s):
+        if c in "{}" and s[i - 1 : i] != "\\":
+            depth += 1 if c == "{" else -1
+            if depth < 0:
+                return False
+    return depth == 0
+
+
+def tokenize(s: str) -> list[str]:
+    """The tokens of a normalized answer; brackets match. Raises Malformed or TooCostly."""
+    tokens: list[str] = []
+    for token in TOKEN.findall(s):
+        if token.isascii() and token.isalpha() and len(token) > 1:
+            word = ALIASES.get(token, token)
+            if word in WORDS:
+                tokens.append("\\" + word)
+            elif token in ("or", "and"):
+                tokens.append(f"\0{token}\0")
+            else:
+                tokens += token
+        elif len(token) > MAX_NUMBER and token[0] != "\0":
+            raise TooCostly(f"a number of {len(token)} characters")
+        else:
+            tokens.append({"**": "^", "<=": r"\le", ">=": r"\ge"}.get(token, token))
+    stack: list[int] = []
+    for token in tokens:
+        if token in OPEN:
+            stack.append(OPEN[token])
+            if len(stack) > MAX_DEPTH:
+                raise TooCostly(f"brackets nested over {MAX_DEPTH} deep")
+        elif token in CLOSE and (not stack or stack.pop() != CLOSE[token]):
+            raise Malformed(f"{token!r} closes nothing")
+    if stack:
+        raise Malformed("a bracket is left open")
+    return tokens
+
+
+def literal(token: str) -> Fraction:
+    r"""The exact value of a number token: 12, 1.50, .5, 5., 3e5, 0.1\overline{6}."""
+    plain, _, repeating = token.partition(r"\overline")
+    plain, _, power = plain.lower().partition("e")
+    if len(power) > 4:
+        raise TooCostly("a huge power of ten")
+    whole, _, decimals = plain.partition(".")
+    value = Fraction(int("0" + whole + decimals), 10 ** len(decimals))
+    if repeating:
+        block = repeating.strip(" {}")
+        value += Fraction(int(block), (10 ** len(block) - 1) * 10 ** len(decimals))
+    return value * Fraction(10) ** int(power or 0)
+
+
+def is_number(token: str) -> bool:
+    return token[0] in "0123456789" or (token[0] == "." and len(token) > 1)
+
+
+class Parser:
+    """Recursive descent over tokens. Raises Malformed for what is no formula, Unsupported for one of another kind."""
+
+    def __init__(self, tokens: list[str]):
+        self.tokens, self.i, self.bars = tokens, 0, 0
+
+    def parse(self) -> tuple:
+        tree = self.sum()
+        if self.i < len(self.tokens):
+            raise Malformed(f"{self.tokens[self.i]!r} is out of place")
+        return tree
+
+    def peek(self, ahead: int = 0) -> str:
+        return self.tokens[self.i + ahead] if self.i + ahead < len(self.tokens) else ""
+
+    def take(self, expected: str = "") -> str:
+        token = self.peek()
+        if not token or (expected and token != expected):
+            raise Malformed(f"{expected or 'more'} expected" + (f", not {token!r}" if token else " at the end"))
+        self.i += 1
+        return token
+
+    def sum(self) -> tuple:
+        terms = []
+        while True:
+            negative = False
+            while self.peek() in ("+", "-") and self.peek():
+                negative ^= self.take() == "-"
+            term = self.product()
+            terms.append(("neg", term) if negative else term)
+            if self.peek() not in ("+", "-"):
+                return terms[0] if len(terms) == 1 else ("+", terms)
+
+    def product(self) -> tuple:
+        factors = [self.factor()]
+        while True:
+            token = self.peek()
+            if token == "*":
+                self.take()
+                factors.append(self.signed())
+            elif token == "/":
+                self.take()
+                divisor = self.signed()
+                if self.starts_factor():  # 1/2x: half of x, or one over 2x?
+                    raise Unsupported("a product behind a slash")
+                left = factors[0] if len(factors) == 1 else ("*", factors)
+                factors = [("/", left, divisor)]
+            elif self.starts_factor():
+                if is_number(token) and is_number(self.tokens[self.i - 1]):
+                    raise Malformed("two numbers side by side")
+                factors.append(self.factor())
+            else:
+                return factors[0] if len(factors) == 1 else ("*", factors)
+
+    def signed(self) -> tuple:
+        if self.peek() in ("+", "-"):
+            return ("neg", self.signed()) if self.take() == "-" else self.signed()
+        return self.factor()
+
+    def starts_factor(self) -> bool:
+        token = self.peek()
+        if not token or token in "+-*/^_!%,:;=<>)]}'\"&":
+            return False
+        if token == "|":
+            return not self.bars
+        if token[0] == "\0":
+            raise Unsupported("words in a formula")
+        return token not in CLOSE
+
+    def factor(self) -> tuple:
+        tree = self.atom()
+        while self.peek() in ("^", "!"):
+            if self.take() == "!":
+                if self.peek() == "!":
+                    raise Unsupported("a double factorial")
+                tree = ("!", tree)
+            else:
+                tree = ("^", tree, self.group(whole_number=True))
+                if self.peek() == "^":
+                    raise Malformed("two exponents")
+        return tree
+
+    def group(self, whole_number: bool = False) -> tuple:
+        r"""A braced argument, or one token as in \frac12; x^10 is read as x^{10}."""
+        token = self.peek()
+        if token == "{":
+            self.take()
+            tree = self.sum()
+            self.take("}")
+            return tree
+        if whole_number and token in ("-", "+"):
+            return ("neg", self.group(True)) if self.take() == "-" else self.group(True)
+        if is_number(token or "x") and not whole_number and len(token) > 1:
+            self.tokens[self.i] = token[1:]
+            return ("n", literal(token[0]))
+        return self.atom()
+
+    def bracketed(self, close: str) -> tuple:
+        tree = self.sum()
+        self.take(close)
+        return tree
+
+    def atom(self) -> tuple:
+        token = self.take()
+        if is_number(token):
+            return self.number(token)
+        if token in "([{":
+            return self.bracketed({"(": ")", "[": "]", "{": "}"}[token])
+        if token == "|" and not self.bars:
+            self.bars += 1
+            tree = ("fn", "abs", self.bracketed("|"))
+            self.bars -= 1
+            return tree
+        if (token.isascii() and token.isalpha()) or (token == r"\pi" or token[1:] in GREEK):
+            return ("v", token + self.subscript())
+        if token == r"\frac":
+            above = self.group()
+            return ("/", above, self.group())
+        if token == r"\binom":
+            above = self.group()
+            return ("binom", above, self.group())
+        if token == r"\sqrt":
+            index = ("n", Fraction(2))
+            if self.peek() == "[":
+                self.take()
+                index = self.bracketed("]")
+            return ("^", self.group(whole_number=True), ("/", ("n", Fraction(1)), index))
+        if token in (r"\lfloor", r"\lceil"):
+            return ("fn", token[2:], self.bracketed("\\r" + token[2:]))
+        if token == r"\log":
+            base = ("n", Fraction(10))
+            if self.peek() == "_":
+                self.take()
+                base = self.group(whole_number=True)
+            return ("fn", "ln", self.argument()) if base == ("v", "e") else ("log", base, self.argument())
+        if token[1:] in FUNCTIONS:
+            return self.function(token[1:])
+        if token[0] == "\\" and len(token) > 1 and token[1].isalpha():
+            raise Unsupported(token)
+        raise Malformed(f"{token!r} starts nothing")
+
+    def number(self, token: str) -> tuple:
+        r"""A number, or a mixed one: 2\frac{1}{2}, 2 1/2."""
+        value = literal(token)
+        if token.isdigit() and self.peek() == r"\frac":
+            start, tokens = self.i, list(self.tokens)
+            fraction = self.atom()
+            if fraction[1][0] == fraction[2][0] == "n" and fraction[2][1]:
+                return ("n", value + fraction[1][1] / fraction[2][1])
+            self.i, self.tokens = start, tokens
+        elif token.isdigit() and self.peek().isdigit() and self.peek(1) == "/" and self.peek(2).isdigit():
+            above, _, below = self.take(), self.take(), self.take()
+            if int(below):
+                return ("n", value + Fraction(int(above), int(below)))
+        return ("n", value)
+
+    def subscript(self) -> str:
+        if self.peek() != "_":
+            return ""
+        self.take()
+        if self.peek() != "{":
+            return "_" + self.take().strip("\0")
+        start, depth = self.i + 1, 0
+        while True:
+            depth += {"{": 1, "}": -1}.get(self.take(), 0)
+            if not depth:
+                return "_" + "".join(self.tokens[start : self.i - 1]).replace("\0", "")
+
+    def function(self, name: str) -> tuple:
+        power = None
+        if self.peek() == "^":
+            self.take()
+            power = self.group(whole_number=True)
+            if power == ("neg", ("n", 1)) and name in ("sin", "cos", "tan"):
+                name, power = "arc" + name, None
+        tree = ("fn", name, self.argument())
+        return tree if power is None else ("^", tree, power)
+
+    def argument(self) -> tuple:
+        r"""Of \sin and the like: a bracket, else the factors up to the next function, as in \sin 2x\cos x."""
+        if self.peek() in ("(", "["):
+            tree = self.atom()
+            if self.peek() in ("^", "!"):
+                raise Unsupported("is the power of the function or of its argument?")
+            return tree
+        negative = self.peek() == "-" and bool(self.take())
+        factors = [self.factor()]
+        while self.starts_factor() and self.peek()[1:] not in FUNCTIONS | {"log"} and self.peek() not in ("(", "["):
+            factors.append(self.factor())
+        if self.peek() == "/":
+            raise Unsupported("is the slash inside the argument?")
+        tree = factors[0] if len(factors) == 1 else ("*", factors)
+        return ("neg", tree) if negative else tree
