@@ -11,8 +11,10 @@ inequality is not. `differ` closes most of that gap: it evaluates both trees in 
 only values further apart than their bounds refute. Nothing is guessed: `equal` returns None where neither can tell.
 """
 
+import cmath
 import contextlib
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cached_property
 
@@ -20,7 +22,7 @@ from rewards._latex import TooCostly, Unsupported
 
 MAX_BITS = 40_000  # of a number: 2006! has 19,122
 MAX_TERMS = 400  # of a sum
-MAX_WORK = 30_000  # products of terms in one form, big numbers counting more: about 0.1 s
+MAX_WORK = 10_000  # products of terms in one form, big numbers counting more: about 0.1 s
 MAX_DIVISOR = 10_000  # tried under a root
 PI, I_PI = ((r"\pi", 1),), ((r"\pi", 1), ("i", 1))
 POINTS = ((3, 5, 2, 7, 11), (8, 3, 13, 5, 2), (2, 9, 4, 17, 6), (0.37, 0.71, 0.23, 0.59, 0.83))  # for the variables
@@ -31,17 +33,35 @@ class Undefined(Exception):
 
 
 class Form:
-    """A syntax tree of rewards._latex.Parser with its canonical quotient, worked out once."""
+    """A syntax tree of rewards._latex.Parser with its canonical quotient, or why there is none, worked out once."""
 
-    def __init__(self, tree: tuple):
+    def __init__(self, tree: tuple, work: Callable[["Exact"], tuple[dict, dict]] | None = None):
         self.tree = tree
+        self.work = work or (lambda exact: exact.read(tree))
+        self.exact = Exact()  # a budget: the forms of one answer share theirs
 
     @cached_property
     def quotient(self) -> tuple[dict, dict] | Exception:
         try:
-            return Exact().read(self.tree)
+            return self.work(self.exact)
         except (Unsupported, TooCostly, Undefined) as error:
             return error
+
+    def known(self) -> tuple[dict, dict]:
+        if isinstance(self.quotient, Exception):
+            raise self.quotient
+        return self.quotient
+
+    def times(self, other: "Form") -> "Form":
+        return Form(("*", [self.tree, other.tree]), lambda exact: exact.multiply(self.known(), other.known()))
+
+    def over(self, other: "Form") -> "Form":
+        tree = ("/", self.tree, other.tree)
+        return Form(tree, lambda exact: exact.multiply(self.known(), exact.invert(other.known())))
+
+    def minus(self, other: "Form") -> "Form":
+        tree = ("+", [self.tree, ("neg", other.tree)])
+        return Form(tree, lambda exact: exact.add(self.known(), exact.negate(other.known())))
 
     @property
     def rational(self) -> Fraction | None:
@@ -63,6 +83,8 @@ def equal(a: Form, b: Form) -> bool | None:
                 return True
             if not any(opaque(side) for side in left + right):
                 return False
+            if exact.vanishes(a.minus(b).known()[0]):
+                return True
         except TooCostly:
             pass
     return False if differ(a.tree, b.tree) else None
@@ -163,8 +185,7 @@ class Exact:
         if kind == "v":
             return {((tree[1], 1),): Fraction(1)}, constant(1)[0]
         if kind == "neg":
-            above, below = self.read(tree[1])
-            return {m: -c for m, c in above.items()}, below
+            return self.negate(self.read(tree[1]))
         if kind == "+":
             total = self.read(tree[1][0])
             for term in tree[1][1:]:
@@ -180,6 +201,9 @@ class Exact:
         if kind == "^":
             return self.power(self.read(tree[1]), self.read(tree[2]))
         return self.special(tree)
+
+    def negate(self, a):
+        return {m: -c for m, c in a[0].items()}, a[1]
 
     def add(self, a, b):
         if a[1] == b[1]:
@@ -329,6 +353,47 @@ class Exact:
                 return self.multiply(result, ({tuple(sorted(powers.items())): Fraction(1)}, constant(1)[0]))
         raise Unsupported("a symbolic power")
 
+    def vanishes(self, total: dict) -> bool:
+        """Whether a sum is zero once cos^2 is 1 - sin^2."""
+        lowest = {a: min(dict(m).get(a, 0) for m in total) for m in total for a, _ in m if a.startswith("cos(")}
+        total = self.times(total, {tuple(sorted((a, -e) for a, e in lowest.items() if e < 0)): Fraction(1)})
+        while total:
+            found = next(((m, a, e) for m in total for a, e in m if a.startswith("cos(") and e >= 2), None)
+            if found is None:
+                return False
+            monomial, atom, exponent = found
+            rest = {
+                tuple((a, e - 2 if a == atom else e) for a, e in monomial if a != atom or e != 2): total.pop(monomial)
+            }
+            sine = (("sin" + atom.removeprefix("cos"), 2),)
+            total = self.plus(total, self.times(rest, {(): Fraction(1), sine: Fraction(-1)}))
+        return True
+
+    def circle(self, angle) -> list:
+        """[sin, cos] of an angle, in those of its terms: sin(2x+y) by the addition formulas."""
+        above, below = angle
+        if below != constant(1)[0] or len(above) > 3:
+            return [opaque_atom("sin", angle, 1), opaque_atom("cos", angle, 1)]
+        total = [constant(0), constant(1)]
+        for monomial, coefficient in sorted(above.items()):
+            times = abs(coefficient.numerator)
+            if monomial == PI:
+                with contextlib.suppress(Unsupported):
+                    total = self.rotated(total, [self.turn(coefficient, "sin"), self.turn(coefficient, "cos")])
+                    continue
+            if times > 8:
+                raise Unsupported("a large multiple of an angle")
+            part = ({monomial: Fraction(1, coefficient.denominator)}, constant(1)[0])
+            sine = opaque_atom("sin", part, 1)
+            part = [self.negate(sine) if coefficient < 0 else sine, opaque_atom("cos", part, 1)]
+            for _ in range(times):
+                total = self.rotated(total, part)
+        return total
+
+    def rotated(self, a: list, b: list) -> list:
+        sine = self.add(self.multiply(a[0], b[1]), self.multiply(a[1], b[0]))
+        return [sine, self.add(self.multiply(a[1], b[1]), self.negate(self.multiply(a[0], b[0])))]
+
     def turn(self, angle: Fraction, name: str):
         """sin or cos of angle * pi where it has square roots only, else Unsupported."""
         angle = (angle + (0 if name == "sin" else Fraction(1, 2))) % 2
@@ -361,9 +426,8 @@ class Exact:
                 return self.multiply(
                     self.special(("fn", above, arguments[1])) if above else constant(1), self.invert(below)
                 )
-            if name in ("sin", "cos") and argument[1] == constant(1)[0] and argument[0].keys() <= {PI}:
-                with contextlib.suppress(Unsupported):
-                    return self.turn(argument[0].get(PI, Fraction(0)), name)
+            if name in ("sin", "cos"):
+                return self.circle(argument)[name == "cos"]
             if name == "ln" and value is not None:
                 return self.natural_log(value)
             if name == "exp":
@@ -428,7 +492,7 @@ def opaque_atom(name: str, argument: tuple[dict, dict], exponent: Fraction | int
     return {((atom, exponent),): Fraction(1)}, constant(1)[0]
 
 
-# --- refutation by real numbers with bounds on their errors: (value, error)
+# --- refutation by numbers with bounds on their errors: (value, error); complex ones in + - * / and square roots only
 
 ULP = 2.0**-50  # libm is within a few units in the last place, each 2^-53
 MONOTONE = {
@@ -439,7 +503,7 @@ RECIPROCAL = {"cot": "tan", "sec": "cos", "csc": "sin"}
 
 
 def differ(a: tuple, b: tuple) -> bool:
-    """Whether two trees have provably different real values somewhere."""
+    """Whether two trees have provably different values somewhere."""
     names = sorted(letters(a) | letters(b))
     if len(names) > len(POINTS[0]):
         return False
@@ -448,7 +512,7 @@ def differ(a: tuple, b: tuple) -> bool:
         if compared and isinstance(point[0], float):
             break  # a variable may be meant as an integer: fractions only where no integer is in the domain
         at = {name: (float(value), abs(value) * ULP) for name, value in zip(names, point, strict=False)}
-        at |= {r"\pi": (math.pi, math.pi * ULP), "e": (math.e, math.e * ULP)}
+        at |= {r"\pi": (math.pi, math.pi * ULP), "e": (math.e, math.e * ULP), "i": (1j, 0.0)}
         try:
             (u, du), (v, dv) = ball(a, at), ball(b, at)
         except (Undefined, Unsupported, ArithmeticError, ValueError):
@@ -461,7 +525,7 @@ def differ(a: tuple, b: tuple) -> bool:
 
 def letters(tree: tuple) -> set[str]:
     if tree[0] == "v":
-        return {tree[1]} - {r"\pi", "e"}
+        return {tree[1]} - {r"\pi", "e", "i"}
     parts = tree[1] if tree[0] in "+*" else tree[1:]
     return set().union(*(letters(part) for part in parts if isinstance(part, tuple)))
 
@@ -472,8 +536,6 @@ def ball(tree: tuple, at: dict) -> tuple[float, float]:
     if kind == "n":
         return rounded(float(tree[1]))
     if kind == "v":
-        if tree[1] == "i":
-            raise Undefined("not real")
         return at[tree[1]]
     if kind == "neg":
         value, error = ball(tree[1], at)
@@ -497,8 +559,8 @@ def ball(tree: tuple, at: dict) -> tuple[float, float]:
     raise Undefined(kind)
 
 
-def rounded(value: float, error: float = 0.0) -> tuple[float, float]:
-    if not math.isfinite(value) or not math.isfinite(error):
+def rounded(value: complex, error: float = 0.0) -> tuple[complex, float]:
+    if not cmath.isfinite(value) or not math.isfinite(error):
         raise Undefined("too large")
     return value, error + abs(value) * ULP + 1e-300
 
@@ -514,6 +576,8 @@ def inverse(a):
 
 
 def power(a, b, exponent: tuple):
+    if isinstance(b[0], complex):
+        raise Undefined("a complex power")
     whole = round(b[0])
     if abs(b[0] - whole) <= b[1] and abs(whole) <= 64:
         result = (1.0, 0.0)
@@ -522,13 +586,17 @@ def power(a, b, exponent: tuple):
         return inverse(result) if whole < 0 else result
     if exponent[0] == "/" and exponent[2] == ("n", 2) and exponent[1] == ("n", 1):
         return function("sqrt", a)
-    if a[0] <= 2 * a[1]:
+    if isinstance(a[0], complex) or a[0] <= 2 * a[1]:
         raise Undefined("a root of a negative number")
     return function("exp", product(b, function("ln", a)))
 
 
 def function(name: str, a):
     value, error = a
+    if isinstance(value, complex):
+        if name != "sqrt" or (value.real <= error and abs(value.imag) <= error):
+            raise Undefined("not real, or on the cut of the square root")
+        return rounded(cmath.sqrt(value), error / math.sqrt(abs(value) - error))
     if name in ("sin", "cos"):
         return rounded(getattr(math, name)(value), error)
     if name == "tan":

@@ -71,7 +71,7 @@ BOLD = re.compile(r"\\(?:underline|mathbf|mathit|boldsymbol|bm|vec|mathbb|mathca
 BOX = re.compile(r"\\[bf]box(?:ed)?\s*\{(.*)\}|\\boxed\s*\{(.*)\}", re.S)
 GROUPED = re.compile("(?<![0-9.,])[0-9]{1,3}(?:(?:\u2009|\\{,\\}|\u200a*,\u200a+ *)[0-9]{3})+(?![0-9])")
 THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
-DOTTED = re.compile(r"\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-9])\}?)?")
+DOTTED = re.compile(r"\\dot\s*(?:([0-9])|\{([0-9])\})(?:([0-9]*)\\dot\s*(?:([0-9])|\{([0-9])\}))?")
 LEAD = re.compile(r"(?:#{2,}|\0?\s*(?:so |thus |therefore,? )?(?:the )?(?:final )?answer(?: is\b|:)+:?\s*\0?)\s*", re.I)
 
 FUNCTIONS = {
@@ -100,10 +100,10 @@ CLOSE = {")": 0, "]": 0, "}": 1, r"\}": 2, r"\end": 3, r"\rangle": 4, r"\rfloor"
 
 def normalize(answer: str) -> str:
     r"""One spelling of an answer: text and words between NULs, plain commands, no delimiters, no thousands marks but ","."""
-    s = answer.replace("\0", "").translate(UNICODE)
+    s = answer.replace("\0", "").strip().strip("*`").translate(UNICODE)
     s = SUPERSCRIPT.sub(lambda m: f"^{{{m[0].translate(SUPERSCRIPTS)}}}", s)
     s = SUBSCRIPT.sub(lambda m: f"_{{{m[0].translate(SUBSCRIPTS)}}}", s)
-    s = s.strip().strip("*`").strip()
+    s = s.strip()
     while (box := BOX.fullmatch(s.strip("$ \n."))) and balanced(box[1] or box[2] or ""):
         s = (box[1] or box[2] or "").strip()
     s = COMMAND.sub(_command, s)
@@ -112,7 +112,7 @@ def normalize(answer: str) -> str:
         s = TEXT.sub(_text, s)
     s = BOLD.sub(lambda m: r"\reals" if m[0].startswith(r"\mathbb") else "", s).replace(r"\reals{R}", r"\reals ")
     s = GROUPED.sub(lambda m: re.sub("[^0-9]", "", m[0]), s).replace("\u2009", " ").replace("\u200a", "")
-    s = DOTTED.sub(lambda m: rf"\overline{{{m[1]}{m[2] or ''}{m[3] or ''}}}", s)
+    s = DOTTED.sub(lambda m: rf"\overline{{{''.join(filter(None, m.groups()))}}}", s)
     s = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "\0degree\0", s)
     s = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", s)
     s = re.sub(r"\b([ap])\.\s?m\b\.?", "\0\\1m\0", s, flags=re.I)
@@ -135,7 +135,7 @@ def _text(match: re.Match) -> str:
     inner = match[1].replace("\0", "")
     if match[0].startswith((r"\mathrm", r"\operatorname")) and (inner in ("i", "e") or inner.strip() in WORDS):
         return inner if len(inner) == 1 else f"\\{inner.strip()} "
-    return f"\0{inner}\0" if "base" in inner or re.fullmatch(r"[\s(]*[a-zA-Z][^=<>+*^\\_0-9]*", inner) else inner
+    return f"\0{inner}\0" if "base" in inner or re.fullmatch(r"[\s(]*[^\W\d_][^=<>+*^\\_0-9]*", inner) else inner
 
 
 def _prose(match: re.Match) -> str:

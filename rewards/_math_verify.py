@@ -12,6 +12,7 @@ What a gate can tell to be hopeless (towers of powers, sums, prose) is refused b
 import atexit
 import contextlib
 import json
+import math
 import os
 import re
 import select
@@ -26,10 +27,12 @@ MEMORY_MB = 1024  # address space of a worker; its imports take a third of it
 REQUESTS = 2000  # after which a worker is replaced: sympy's caches grow
 MAX_LENGTH = 300  # characters
 MAX_DEPTH = 12
-HEAVY = re.compile(r"\\(?:sum|prod|o?i*nt|lim|det|partial|begin|underbrace|overset|stackrel|[a-zA-Z]*operator)\b")
+HEAVY = re.compile(r"\\(?:sum|prod|o?i*nt|lim|det|partial|begin|underbrace|overset|stackrel)(?![a-zA-Z])")
 TOWER = re.compile(
     r"\^\s*(?:\{[^{}]*[\^!]|\{[^{}]*\{[^{}]*[\^!]|[^{\s]\s*\^|-?[0-9]{3}|\{[^{}]*[0-9]{3}|\([^()]*[\^!])"
 )
+EXPONENT = re.compile(r"\^\s*\{?\s*-?([0-9]{1,2})")
+MAX_POWER = 1000  # of the product of all exponents: sympy expands brackets
 FACTORIAL = re.compile(r"[0-9]{3,}\s*!|[)\]}!]\s*!")
 PROSE = re.compile(r"(?<![\\a-zA-Z])(?!sqrt|infty|theta)[a-zA-Z]{4,}|__|[\"'`@#?]")
 
@@ -47,6 +50,9 @@ def refusal(text: str) -> str | None:
     for pattern, what in ((HEAVY, "a costly command"), (TOWER, "a large power"), (FACTORIAL, "a large factorial")):
         if found := pattern.search(text):
             return f"{what}: {found[0]}"
+    exponents = [int(e) for e in EXPONENT.findall(text)]
+    if max(exponents, default=0) > 30 or math.prod(max(1, e) for e in exponents) > MAX_POWER:
+        return "large powers"
     if re.search("[0-9]{40}", text):
         return "a number of over 40 digits"
     if (found := PROSE.search(text)) or not text.isascii():
@@ -199,7 +205,7 @@ def _serve(count: int, parent: int) -> None:
 def _spread(requests: list[list[str]], workers: list[Worker], parent: int) -> list[bool | None] | None:
     """Every request's result, in parallel; None when the parent is gone."""
     results: list[bool | None] = [None] * len(requests)
-    waiting = list(range(len(requests)))[::-1]
+    waiting, lost = list(range(len(requests)))[::-1], set()
     while waiting or any(w.task is not None for w in workers):
         for i, worker in enumerate(workers):
             if worker.task is None and waiting:
@@ -219,6 +225,9 @@ def _spread(requests: list[list[str]], workers: list[Worker], parent: int) -> li
             if reply in (b"1", b"0"):
                 results[worker.task], worker.task = reply == b"1", None
             elif worker.back in ready or time.monotonic() > worker.until:  # it died, ran out of memory, or out of time
+                if worker.back in ready and worker.task not in lost:  # dying may not have been this pair's doing
+                    lost.add(worker.task)
+                    waiting.append(worker.task)
                 worker.end()
                 workers[i] = Worker(workers[:i] + workers[i + 1 :])
     return results

@@ -41,7 +41,7 @@ UNIT_NAMES = {
 }  # fmt: skip
 SCALES = {"%": Form(("n", Fraction(1, 100))), "degree": Form(("/", ("v", r"\pi"), ("n", Fraction(180))))}
 INFINITY = {(r"\infty",): "+", ("+", r"\infty"): "+", ("-", r"\infty"): "-"}
-WORDS = re.compile(r"[\0(]*[a-zA-Z][^0-9\\=<>^_{}]*")
+WORDS = re.compile(r"[\0(]*[^\W\d_](?:[^\W\d_]|[\s\0.,;:'()/&-])*")
 CHOICE = re.compile(r"\0?\s*(?:option |choice )?(?:\(\s*([A-Za-z])\s*\)|([A-Za-z])\)?)[.:]?\s*\0?", re.I)
 BASED = re.compile(
     r"(-?)((?=[A-F]*[0-9])[0-9A-F]+|(?=[a-f]*[0-9])[0-9a-f]+)\s*_\s*(?:([0-9])|\{\s*\0?\s*([0-9]{1,2})\s*\0?\s*\})"
@@ -83,6 +83,9 @@ def read(answer: str) -> Node:
     if "(" not in s and "[" not in s and r"\{" not in s:  # inside brackets 1,234 is two numbers
         s = THOUSANDS.sub(lambda m: m[0].replace(",", ""), s)
     node = build(tokenize(s))
+    budget = _algebra.Exact()
+    for form in forms(node):
+        form.exact = budget
     if s.isalpha() and node.form:  # "no" may be a word or a product: the other side tells
         node = Node("form", tag=s.casefold(), form=node.form)
     return node
@@ -108,7 +111,7 @@ def build(tokens: list[str]) -> Node:
         return Node("union", tuple(map(build, parts)))
     parts, marks = split(tokens, depths, RELATIONS)
     if marks:
-        if marks == [r"\in"]:
+        if marks == [r"\in"] and label(build(parts[0])):
             return build(parts[1])
         if r"\in" in marks:
             raise Unsupported("a relation of relations")
@@ -138,6 +141,14 @@ def build(tokens: list[str]) -> Node:
     if tokens == [r"\emptyset"]:
         return Node("seq", (), r"\{\}")
     return Node("form", form=Form(Parser(list(tokens)).parse()))
+
+
+def forms(node: Node):
+    """Every closed form in a tree."""
+    if node.form:
+        yield node.form
+    for part in node.parts:
+        yield from forms(part)
 
 
 def depth_of(tokens: list[str]) -> list[int]:
@@ -202,7 +213,7 @@ def matrix(tokens: list[str]) -> Node:
         scale = ("n", Fraction(-1)) if factor == ["-"] else Parser(list(factor)).parse()
         if any(node.form is None for node in nodes):
             raise Unsupported("a multiple of a matrix")
-        nodes = [Node("form", form=Form(("*", [scale, node.form.tree]))) for node in nodes]
+        nodes = [Node("form", form=Form(scale).times(node.form)) for node in nodes]
     return Node("matrix", tuple(nodes), f"{len(cells)} by {len(cells[0])}")
 
 
@@ -325,8 +336,7 @@ def same_quantity(g: Node, a: Node) -> bool | None:
         (scaled, bare), scale = ((left, right) if unit else (right, left)), SCALES[unit or other]
         return (
             False
-            if False is (v := _algebra.equal(Form(("*", [scaled.form.tree, scale.tree])), bare.form))
-            and verdict is False
+            if False is (v := _algebra.equal(scaled.form.times(scale), bare.form)) and verdict is False
             else v or None
         )
     return verdict
@@ -349,14 +359,11 @@ def same_ratio(g: Node, a: Node) -> bool | None:
             return False
         pairs = list(zip(g.parts, a.parts, strict=True))
         (x, y), rest = pairs[0], pairs[1:]
-        return every(
-            _algebra.equal(Form(("*", [x.form.tree, q.form.tree])), Form(("*", [y.form.tree, p.form.tree])))
-            for p, q in rest
-        )
+        return every(_algebra.equal(x.form.times(q.form), y.form.times(p.form)) for p, q in rest)
     ratio, value = (g, a) if g.kind == "ratio" else (a, g)
     if len(ratio.parts) != 2 or not (value.form and ratio.parts[0].form and ratio.parts[1].form):
         return False
-    return _algebra.equal(Form(("/", ratio.parts[0].form.tree, ratio.parts[1].form.tree)), value.form)
+    return _algebra.equal(ratio.parts[0].form.over(ratio.parts[1].form), value.form)
 
 
 def same_parts(g: Node, a: Node) -> bool | None:
@@ -437,7 +444,7 @@ def difference(relation: Node) -> tuple[dict, dict] | None:
     left, right = (p.form for p in relation.parts)
     if left is None or right is None:
         return None
-    quotient = Form(("+", [left.tree, ("neg", right.tree)])).quotient
+    quotient = left.minus(right).quotient
     return None if isinstance(quotient, Exception) else quotient
 
 
@@ -503,9 +510,7 @@ def half_lines(relation: Node) -> tuple[str, list] | None:
     if len(names) != 1 or len(slope) != 1 or quotient[0].get(((name := names.pop(), 1),)) != slope[0]:
         return None
     rest = {m: -c / slope[0] for m, c in quotient[0].items() if m != ((name, 1),)}
-    end = Node("form", form=Form(("n", Fraction(0))))
-    end.form.quotient = (rest, {(): Fraction(1)})
-    end.form.tree = ("unknown",)
+    end = Node("form", form=Form(("unknown",), lambda _: (rest, {(): Fraction(1)})))
     op = operators[0] if slope[0] > 0 else FLIPPED[operators[0]]
     below, above = (MINUS, end, "(]" if op == "<=" else "()"), (end, PLUS, "[)" if op == ">=" else "()")
     return name, [below, above] if op == "!=" else [below] if op[0] == "<" else [above]
