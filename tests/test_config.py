@@ -81,6 +81,10 @@ def test_rates_are_numbers_however_yaml_reads_them(tmp_path, text, want):
         (["--rewards", "[math_answer]"], ["rewards=", "dict"]),
         (["--rewards", "{math_answer: much}"], ["rewards=", "number"]),
         (["--rewards", "{}"], ["rewards is empty", "math_answer"]),
+        (
+            ["--reward_options", "{code_tests: {binary: true}}"],
+            ["reward_options", "'code_tests'", "not among the rewards"],
+        ),
         (["--template", "r1zero"], ["template='r1zero'", "'r1_zero'"]),
         (["--dtype", "bfloat"], ["dtype='bfloat'", "'bfloat16'"]),
         (["--loss_type", "dr-grpo"], ["loss_type='dr-grpo'", "'dr_grpo'"]),

@@ -14,7 +14,8 @@ from conftest import REPO
 
 import data
 import rewards
-from data import _templates, arithmetic, arithmetic_text, countdown, gsm8k
+from data import _templates, arithmetic, arithmetic_text, countdown, gsm8k, humaneval, mbpp
+from rewards.code_tests import code_tests
 
 PERFECT = "<think>\nbecause\n</think>\n<answer>\n{}\n</answer>"
 # the first rows of the public sets
@@ -23,6 +24,24 @@ GSM8K_ROW = {
     "answer": "Weng earns 12/60 = $<<12/60=0.2>>0.2 per minute.\nWorking 50 minutes, she earned 0.2 x 50 = $<<0.2*50=10>>10.\n#### 10",
 }
 COUNTDOWN_ROW = {"target": 98, "nums": [44, 19, 35]}
+HUMANEVAL_ROW = {
+    "task_id": "HumanEval/53",
+    "prompt": '\n\ndef add(x: int, y: int):\n    """Add two numbers x and y\n    >>> add(2, 3)\n    5\n    """\n',
+    "canonical_solution": "    return x + y\n",
+    "test": "def check(candidate):\n    assert candidate(0, 1) == 1\n    assert candidate(2, 3) == 5\n",
+    "entry_point": "add",
+}
+MBPP_ROW = {
+    "task_id": 2,
+    "text": "Write a function to find the similar elements from the given two tuple lists.",
+    "code": "def similar_elements(test_tup1, test_tup2):\n  return tuple(set(test_tup1) & set(test_tup2))",
+    "test_list": [
+        "assert similar_elements((3, 4, 5, 6),(5, 7, 4, 10)) == (4, 5)",
+        "assert similar_elements((1, 2, 3, 4),(5, 4, 3, 7)) == (3, 4)",
+    ],
+    "test_setup_code": "",
+    "challenge_test_list": [],
+}
 
 
 def test_gsm8k_row():
@@ -44,7 +63,27 @@ def test_countdown_row_keeps_what_the_reward_checks():
     assert "44, 19, 35" in row["prompt"][0]["content"] and "98" in row["prompt"][0]["content"]
 
 
-@pytest.mark.parametrize("name, raw, needed", [("gsm8k", GSM8K_ROW, "answer"), ("countdown", COUNTDOWN_ROW, "nums")])
+def test_the_solutions_of_code_rows_pass_and_their_prompts_do_not():
+    completions = [HUMANEVAL_ROW["prompt"] + HUMANEVAL_ROW["canonical_solution"], MBPP_ROW["code"], "x = 1"]
+    rows = [humaneval.to_row(HUMANEVAL_ROW), mbpp.to_row(MBPP_ROW), humaneval.to_row(HUMANEVAL_ROW)]
+    scores = code_tests([f"```python\n{c}\n```" for c in completions], tests=[r["tests"] for r in rows])
+    assert scores == [1.0, 1.0, 0.0]
+    for row in rows:
+        assert code_tests([row["prompt"][0]["content"]], tests=[row["tests"]]) == [0.0]
+    question = rows[1]["prompt"][0]["content"]
+    assert MBPP_ROW["test_list"][0] in question and MBPP_ROW["test_list"][1] not in question
+    assert code_tests([""], tests=[mbpp.to_row(MBPP_ROW | {"test_list": []})["tests"]]) == [None]
+
+
+@pytest.mark.parametrize(
+    "name, raw, needed",
+    [
+        ("gsm8k", GSM8K_ROW, "answer"),
+        ("countdown", COUNTDOWN_ROW, "nums"),
+        ("humaneval", HUMANEVAL_ROW, "tests"),
+        ("mbpp", MBPP_ROW, "tests"),
+    ],
+)
 def test_a_local_file_of_the_public_shape_is_recognised(tmp_path, name, raw, needed):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(raw) + "\n")

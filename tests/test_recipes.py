@@ -13,7 +13,9 @@ import pytest
 import torch
 from conftest import REPO, run_grpo, run_sft
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from data import humaneval
 from recipes import evaluate, grpo
 from recipes._config import parse
 
@@ -378,3 +380,55 @@ def test_wandb_goes_offline_by_itself_and_keeps_everything(base, tmp_path, key):
     assert config["model_args"]["model_name_or_path"] == base and config["max_steps"] == 12
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=REPO).stdout.strip()
     assert config["git_commit"].removesuffix("-dirty") == head
+
+
+@pytest.fixture(scope="module")
+def coder(base, tmp_path_factory) -> str:
+    """The base model, after some steps on three answers: a right program, a wrong one, and none at all."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    prompt = humaneval.QUESTION.format(prompt="")
+    bodies = ("return 1", "return 2", None)
+    texts = [f"<answer>```python\ndef f():\n {b}\n```</answer>" if b else "<answer>I pass</answer>" for b in bodies]
+    batch = tokenizer([f"{prompt}\n{text}{tokenizer.eos_token}" for text in texts], return_tensors="pt", padding=True)
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    torch.manual_seed(0)
+    for _ in range(150):
+        loss = model(**batch, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = str(tmp_path_factory.mktemp("coder") / "model")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_grpo_with_the_code_reward(coder, tmp_path, processes):
+    """Programs are run and paid for under one process and under two, which share the cores, and their metrics are there."""
+    problems = tmp_path / "problems.jsonl"
+    rows = [{"prompt": "", "canonical_solution": "", "entry_point": "f", "test": f"def check(c):\n    assert c() == {n}"}
+            for n in (1, 1, 1, 1)]  # fmt: skip
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [
+        *([] if processes == 1 else ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]),
+        *("-m", "recipes.grpo", "--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", coder),
+        *("--dataset", str(problems), "--dataset_split", "test", "--dataset_options", "{}", "--use_cpu", "true"),
+        *("--rewards", "{code_tests: 1.0}", "--reward_options", "{code_tests: {binary: true}}"),
+        *("--per_device_train_batch_size", str(16 // processes), "--max_completion_length", "64", "--max_steps", "3"),
+        *("--report_to", "none", "--output_dir", str(tmp_path / "run"), "--logging_steps", "1", "--save_steps", "3"),
+    ]
+    done = subprocess.run([sys.executable, *command], cwd=REPO, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    history = json.loads((tmp_path / "run" / "checkpoint-3" / "trainer_state.json").read_text())["log_history"]
+    steps = [row for row in history if "reward" in row]
+    assert len(steps) == 3
+    for key in ("ungradable", "no_code", "timeouts", "over_limits", "all_passed", "seconds"):
+        assert all(f"code_tests/{key}" in row for row in steps)
+    for row in steps:
+        assert row["code_tests/all_passed"] == pytest.approx(row["rewards/code_tests/mean"])
+        assert row["code_tests/ungradable"] == 0
+    assert any(0 < row["reward"] < 1 for row in steps)
+    assert any(row["code_tests/no_code"] > 0 for row in steps)

@@ -121,3 +121,19 @@ def test_an_unknown_reward_names_the_nearest():
         rewards.load("thinkformat")
     with pytest.raises(ValueError, match="countdown, math_answer, think_format"):
         rewards.load("_text")
+
+
+def test_options_are_set_when_a_reward_is_loaded():
+    prefilled = rewards.load("think_format", prefilled_think=True)
+    assert prefilled(["a</think><answer>5</answer>"]) == [1.0] and think_format(["a</think><answer>5</answer>"]) == [
+        0.0
+    ]
+    assert prefilled.__name__ == "think_format"
+    with pytest.raises(
+        ValueError, match="'think_format' has no option 'prefiled_think': did you mean 'prefilled_think'"
+    ):
+        rewards.load("think_format", prefiled_think=True)
+    with pytest.raises(ValueError, match="'math_answer' has no option 'answer': there are none"):
+        rewards.load("math_answer", answer=["5"])
+    with pytest.raises(ValueError, match="binary='yes' is no bool"):
+        rewards.load("code_tests", binary="yes")

@@ -1,0 +1,31 @@
+"""HumanEval (arXiv 2107.03374): 164 Python functions to complete, to evaluate with. Not for training: it is a test set.
+
+Raw row: {"task_id": str, "prompt": str, "canonical_solution": str, "test": str, "entry_point": str}.
+"""
+
+from datasets import Dataset
+
+from data import _source
+
+HUB = "openai/openai_humaneval"
+COLUMNS = ("prompt", "canonical_solution", "test", "entry_point")
+SPLITS = ("test",)
+QUESTION = "Complete this Python function. Give the whole program in one ```python block.\n\n```python\n{prompt}\n```"
+
+
+def load(split: str) -> Dataset:
+    """HumanEval from the hub: 164 problems."""
+    return _source.to_rows(_source.read(HUB, split), to_row)
+
+
+def to_row(raw: dict) -> dict:
+    """`tests` calls the row's own `check` on the function that the prompt names."""
+    return {
+        "prompt": [{"role": "user", "content": QUESTION.format(prompt=raw["prompt"].rstrip())}],
+        "tests": {
+            "type": "assert",
+            "setup": raw["test"],
+            "asserts": [f"check({raw['entry_point']})"],
+            "time_limit": 5.0,
+        },
+    }
