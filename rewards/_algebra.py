@@ -358,13 +358,12 @@ class Exact:
         lowest = {a: min(dict(m).get(a, 0) for m in total) for m in total for a, _ in m if a.startswith("cos(")}
         total = self.times(total, {tuple(sorted((a, -e) for a, e in lowest.items() if e < 0)): Fraction(1)})
         while total:
-            found = next(((m, a, e) for m in total for a, e in m if a.startswith("cos(") and e >= 2), None)
+            found = next(((m, a) for m in total for a, e in m if a.startswith("cos(") and e >= 2), None)
             if found is None:
                 return False
-            monomial, atom, exponent = found
-            rest = {
-                tuple((a, e - 2 if a == atom else e) for a, e in monomial if a != atom or e != 2): total.pop(monomial)
-            }
+            monomial, atom = found
+            rest = tuple((a, e - 2 if a == atom else e) for a, e in monomial if a != atom or e != 2)
+            rest = {rest: total.pop(monomial)}
             sine = (("sin" + atom.removeprefix("cos"), 2),)
             total = self.plus(total, self.times(rest, {(): Fraction(1), sine: Fraction(-1)}))
         return True

@@ -1,0 +1,297 @@
+"""How good and how fast are the rewards? The graders that people use now, on the same inputs in one run.
+
+math     labelled cases (tests/cases/math_cases.jsonl): math_answer, math-verify with the gold in a box, and TRL's two.
+         Each grader runs in a process of its own, which is killed when a case takes over LIMIT_S.
+format   tests/cases/format_cases.jsonl: think_format and TRL's think_format_reward.
+golds    tests/cases/golds.jsonl, or the files behind --golds: the gold in three forms must score 1, the next one 0.
+speed    math_answer and math-verify in turn in this process, each pair behind thoughts of 2,800 characters; math_answer with
+         one worker, and its caches cleared before every round. Nothing else should run meanwhile.
+length   math_answer on completions of 10 kB, 100 kB and 1 MB.
+
+Run: python benchmarks/rewards.py [math format golds speed length] [--golds FILE.jsonl ...] [--rounds 5]
+A --golds file has an "answer" or "gold" per line; of GSM8K's solutions, what follows the last ####.
+"""
+
+import argparse
+import json
+import os
+import random
+import select
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+CASES = REPO / "tests" / "cases"
+LIMIT_S = 10.0
+PAIRS = 500
+WORDS = [
+    "so",
+    "then",
+    "we",
+    "take",
+    "the",
+    "sum",
+    "of",
+    "both",
+    "sides",
+    "and",
+    "compare",
+    "12",
+    "with",
+    "x",
+    "+",
+    "3",
+    ",",
+    "which",
+    "gives",
+    "\\frac{3}{4}",
+    "again",
+    ".",
+]
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.open(encoding="utf-8")]
+
+
+# --- graders: (completion, gold, prefilled_think) -> score
+
+
+def ours() -> Callable:
+    from rewards import _math_verify
+    from rewards.math_answer import math_answer
+
+    _math_verify.start(workers=1)
+    return lambda text, gold, _: math_answer([text], answer=[gold])[0]
+
+
+def math_verify() -> Callable:
+    from math_verify import parse, verify
+
+    return lambda text, gold, _: float(verify(parse(f"\\boxed{{{gold}}}"), parse(text)))
+
+
+def trl_accuracy() -> Callable:
+    from trl.rewards import accuracy_reward
+
+    return lambda text, gold, _: accuracy_reward([[{"role": "assistant", "content": text}]], [f"${gold}$"])[0]
+
+
+def trl_reasoning_accuracy() -> Callable:
+    from trl.rewards import reasoning_accuracy_reward
+
+    return lambda text, gold, _: reasoning_accuracy_reward([[{"role": "assistant", "content": text}]], [f"${gold}$"])[0]
+
+
+def our_format() -> Callable:
+    from rewards.think_format import think_format
+
+    return lambda text, _, prefilled: think_format([text], prefilled_think=prefilled)[0]
+
+
+def trl_format() -> Callable:
+    from trl.rewards import think_format_reward
+
+    return lambda text, _, prefilled: think_format_reward([[{"role": "assistant", "content": text}]])[0]
+
+
+MATH = {
+    "math_answer": ours,
+    "math-verify, gold in a box": math_verify,
+    "TRL accuracy_reward, gold in $": trl_accuracy,
+    "TRL reasoning_accuracy_reward, gold in $": trl_reasoning_accuracy,
+}
+FORMAT = {"think_format": our_format, "TRL think_format_reward": trl_format}
+
+
+class Graded:
+    """A grader in a process that can be killed."""
+
+    def __init__(self, name: str):
+        self.name, self.process = name, None
+
+    def __call__(self, case: dict) -> tuple[float | None, float]:
+        """The score and the seconds; the score is None where the grader raised or was killed."""
+        if self.process is None:
+            command = [sys.executable, __file__, "--serve", self.name]
+            streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self.process = subprocess.Popen(command, **streams, cwd=REPO, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            self.process.stdout.readline()  # it is ready
+        start = time.perf_counter()
+        self.process.stdin.write(json.dumps(case).encode() + b"\n")
+        self.process.stdin.flush()
+        ready = select.select([self.process.stdout], [], [], LIMIT_S)[0]
+        line = self.process.stdout.readline() if ready else b""
+        seconds = time.perf_counter() - start
+        if not line:
+            self.end()
+            return None, seconds
+        return json.loads(line), seconds
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+
+def serve(name: str) -> None:
+    answers, sys.stdout = sys.stdout, sys.stderr  # peers print
+    grade = (MATH | FORMAT)[name]()
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        case = json.loads(line)
+        try:
+            score = grade(case["completion"], case.get("gold"), case.get("prefilled_think", False))
+        except Exception:  # a peer that raises on a case gets it wrong
+            score = None
+        print(json.dumps(score), file=answers, flush=True)
+
+
+def accuracy(title: str, graders: dict, cases: list[dict]) -> None:
+    print(
+        f"\n| {title}, {len(cases)} cases | right, % | false + | false - | items/s | worst, s | over {LIMIT_S:.0f} s |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for name in graders:
+        grade = Graded(name)
+        results = [grade(case) for case in cases]
+        grade.end()
+        wanted = [float(case["expected"]) for case in cases]
+        right = sum(score == want for (score, _), want in zip(results, wanted, strict=True))
+        paid = sum(score is not None and score > want for (score, _), want in zip(results, wanted, strict=True))
+        seconds = [s for _, s in results]
+        killed = sum(s >= LIMIT_S for s in seconds)
+        print(
+            f"| {name} | {100 * right / len(cases):.1f} | {paid} | {len(cases) - right - paid} "
+            f"| {len(cases) / sum(seconds):.0f} | {max(seconds):.2f} | {killed} |",
+            flush=True,
+        )
+
+
+def gold_of(row: dict) -> str | None:
+    answer = row.get("gold", row.get("answer"))
+    return None if answer is None else str(answer).split("####")[-1].strip()
+
+
+def golds(files: list[Path]) -> None:
+    from rewards.math_answer import math_answer
+
+    print(
+        "\n| golds | rows | box, answer tags, both: 1.0, % | the next different one: 0.0, % | the misses |\n|---|---|---|---|---|"
+    )
+    for path in files:
+        found = [gold for gold in map(gold_of, rows(path)) if gold is not None]
+        hits, refused, other, misses = 0, 0, 0, []
+        for i, gold in enumerate(found):
+            forms = (f"\\boxed{{{gold}}}", f"<answer>{gold}</answer>", f"<answer>\\boxed{{{gold}}}</answer>")
+            scores = math_answer([f"<think>so</think>{form}" for form in forms], answer=[gold] * 3)
+            hits += scores == [1.0] * 3
+            following = next((g for g in found[i + 1 :] + found[:i] if g != gold), None)
+            if following is not None:
+                other += 1
+                refused += (score := math_answer([f"<answer>{following}</answer>"], answer=[gold])[0]) == 0.0
+                misses += [f"{gold} got {following}"] if score != 0.0 else []
+            misses += [gold] if scores != [1.0] * 3 else []
+        print(
+            f"| {path.name} | {len(found)} | {100 * hits / len(found):.2f} | {100 * refused / other:.2f} | {'; '.join(misses[:5])} |"
+        )
+
+
+def thoughts(seed: int, characters: int = 2800) -> str:
+    """Unlike ones for every pair, so that no cache knows them."""
+    words = random.Random(seed)
+    text = ""
+    while len(text) < characters:
+        text += " ".join(words.choices(WORDS, k=40)) + f" {words.random()}\n"
+    return f"<think>\n{text[:characters]}\n</think>\n"
+
+
+def forget() -> None:
+    from rewards import _structure, math_answer
+
+    for cached in (math_answer.readable, math_answer.compare, _structure.read):
+        cached.cache_clear()
+    math_answer._known.clear()
+
+
+def speed(rounds: int) -> None:
+    found = [gold for gold in map(gold_of, rows(CASES / "golds.jsonl")) if gold is not None]
+    real = []
+    for i, gold in enumerate(found[:PAIRS]):  # every second answer is the next row's
+        other = next(g for g in found[i + 1 :] + found if g != gold)
+        real.append((gold, f"<answer>\\boxed{{{gold if i % 2 else other}}}</answer>"))
+    kinds = [c for c in rows(CASES / "math_cases.jsonl") if c["category"] not in ("adversarial", "extraction")]
+    mix = [(c["gold"], c["completion"].rpartition("</think>")[2]) for c in kinds]
+    graders = {"math_answer": ours(), "math-verify": math_verify()}
+    print(
+        "\n| speed, one process | pairs | math_answer, pairs/s | math-verify, pairs/s | ratio |\n|---|---|---|---|---|"
+    )
+    for name, pairs, bare in (
+        ("real golds", real, False),
+        ("mix of kinds", mix, False),
+        ("real golds, math-verify without the thoughts", real, True),
+        ("mix of kinds, math-verify without the thoughts", mix, True),
+    ):
+        rates: dict[str, list[float]] = {grader: [] for grader in graders}
+        for index in range(rounds):
+            batch = [(gold, thoughts(index * 10_000 + i) + end, end) for i, (gold, end) in enumerate(pairs)]
+            forget()
+            for grader in sorted(graders, reverse=bool(index % 2)):  # neither always goes first
+                start = time.perf_counter()
+                for gold, text, end in batch:
+                    graders[grader](end if bare and grader == "math-verify" else text, gold, False)
+                rates[grader].append(len(batch) / (time.perf_counter() - start))
+        medians = {grader: statistics.median(r) for grader, r in rates.items()}
+        ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
+        row = f"| {medians['math_answer']:.0f} | {medians['math-verify']:.0f} | {ratio:.1f} |"
+        print(f"| {name}, median of {rounds} rounds | {len(pairs)} {row}", flush=True)
+
+
+def length() -> None:
+    from rewards.math_answer import math_answer
+
+    print("\n| completion | thoughts, ms | answer block, ms | box, ms |\n|---|---|---|---|")
+    for size in (10_000, 100_000, 1_000_000):
+        filler = thoughts(size, size).removeprefix("<think>\n").removesuffix("\n</think>\n")
+        texts = (f"<think>{filler}</think><answer>5</answer>", f"<answer>{filler}</answer>", f"\\boxed{{{filler}}}")
+        cells = []
+        for text in texts:
+            start = time.perf_counter()
+            math_answer([text], answer=["5"])
+            cells.append(f"{1000 * (time.perf_counter() - start):.1f}")
+        print(f"| {size // 1000} kB | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    parts = ("math", "format", "golds", "speed", "length")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all of them without any")
+    parser.add_argument("--golds", nargs="+", type=Path, default=[CASES / "golds.jsonl"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        return serve(options.serve)
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(parts)}")
+    chosen = options.parts or parts
+    if "math" in chosen:
+        accuracy("math", MATH, rows(CASES / "math_cases.jsonl"))
+    if "format" in chosen:
+        accuracy("format", FORMAT, rows(CASES / "format_cases.jsonl"))
+    if "golds" in chosen:
+        golds(options.golds)
+    if "speed" in chosen:
+        speed(options.rounds)
+    if "length" in chosen:
+        length()
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.path.insert(0, str(REPO))
+    main()
