@@ -343,6 +343,11 @@ def test_no_secret_is_in_reach(monkeypatch):
         ("class T(int):\n    def __eq__(self, o): return True\ndef f(): return T(1)", ["assert 2 == f()"], 0.0),
         ("def abs(x): return 0\ndef f(): return 9", ["assert abs(f() - 5) < 1e-9"], 0.0),
         ("class math:\n    def isclose(*a): return True\ndef f(): return 9", ["import math; assert math.isclose(f(), 5)"], 0.0),
+        ("class math:\n    def isclose(*a): return True\ndef f(): return 9", ["assert math.isclose(f(), 5)"], 0.0),
+        ("import numpy as np\ndef f(): return np.array([1, 2])", ["assert list(f()) == [1, 2]", "assert f().sum() == 3"], 1.0),
+        ("import numpy as np\ndef f(): return np.float64(3)", ["assert f() == 3", "assert abs(f() - 3.0) < 1e-9"], 1.0),
+        ("import numpy as np\nclass A(np.ndarray):\n    def __eq__(self, o): return True\ndef f(): return np.zeros(1).view(A)",
+         ["assert f() == 1"], 0.0),
         ("def f(): raise SystemExit(0)", ["assert f() == 1", "assert True"], 0.5),
         ("def f(): raise KeyboardInterrupt", ["assert f() == 1"], 0.0),
         ("import os\ndef f(): os._exit(0)", ["try:\n    f()\nexcept BaseException:\n    pass", "assert True"], 0.5),
@@ -382,6 +387,22 @@ def test_asserts(code, asserts, want):
 )
 def test_programs(code, output, want):
     assert score(code, printing(output)) == want
+
+
+@pytest.mark.parametrize(
+    "call", ["os.kill(PID, 0)", "fcntl.fcntl(0, 8, PID)", "fcntl.ioctl(3, 0x8901, struct.pack('i', PID))"]
+)
+def test_without_namespaces_no_signal_can_be_sent(call):
+    """The process of the trainer has the same user id there; descriptors can signal too."""
+    code = f"import fcntl, os, struct, socket\nos.dup2(socket.socketpair()[0].detach(), 3)\n{call.replace('PID', str(os.getpid()))}"
+    check = (
+        "import json, sys\nfrom rewards._sandbox.pool import Pool, Run\n"
+        "def one(code):\n    return (yield Run('stdin', code, '', 5.0)).code\n"
+        "print(Pool(workers=1).map([one(code) for code in sys.argv[1:]]))"
+    )
+    allowed = code.replace(call.replace("PID", str(os.getpid())), "pass")
+    done = subprocess.run(launch("container", "-c", check, code, allowed), capture_output=True, text=True)
+    assert done.stdout == "[1, 0]\n", done.stderr
 
 
 def test_a_scratch_folder_is_private_and_emptied():

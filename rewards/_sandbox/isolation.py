@@ -263,24 +263,21 @@ def prologue(arch: int) -> bytes:
     )
 
 
-def on_argument(number: int, argument: int, test: int, value: int, if_true: int, if_false: int) -> bytes:
-    """For one call: decide by one argument's low half, and return either verdict."""
-    return (
-        instruction(EQUAL, number, 0, 4)
-        + instruction(LOAD, ARGUMENTS + 8 * argument)
-        + instruction(test, value, 0, 1)
-        + instruction(RETURN, if_true)
-        + instruction(RETURN, if_false)
-    )
+def on_argument(number: int, argument: int, test: int, values: tuple[int, ...], if_any: int, otherwise: int) -> bytes:
+    """For one call: return one verdict if an argument's low half passes the test with any of the values, else the other."""
+    program = instruction(EQUAL, number, 0, 2 * len(values) + 2) + instruction(LOAD, ARGUMENTS + 8 * argument)
+    for value in values:
+        program += instruction(test, value, 0, 1) + instruction(RETURN, if_any)
+    return program + instruction(RETURN, otherwise)
 
 
 def main_filter() -> bytes:
     """What Python needs, and nothing else."""
     allowed, arch, _ = syscalls.of_this_machine()
     program = prologue(arch)
-    program += on_argument(allowed.pop("clone"), 0, ANY_BIT, ANY_NAMESPACE, fail(errno.EPERM), ALLOW)
-    program += on_argument(allowed.pop("socketpair"), 0, EQUAL, 1, ALLOW, fail(errno.EACCES))  # AF_UNIX
-    program += on_argument(allowed.pop("prlimit64"), 0, EQUAL, 0, ALLOW, fail(errno.EPERM))  # of oneself only
+    program += on_argument(allowed.pop("clone"), 0, ANY_BIT, (ANY_NAMESPACE,), fail(errno.EPERM), ALLOW)
+    program += on_argument(allowed.pop("socketpair"), 0, EQUAL, (1,), ALLOW, fail(errno.EACCES))  # AF_UNIX
+    program += on_argument(allowed.pop("prlimit64"), 0, EQUAL, (0,), ALLOW, fail(errno.EPERM))  # of oneself only
     for number in allowed.values():
         program += instruction(EQUAL, number, 0, 1) + instruction(RETURN, ALLOW)
     program += instruction(EQUAL, syscalls.CLONE3, 0, 1) + instruction(RETURN, fail(errno.ENOSYS))
@@ -295,7 +292,10 @@ def confined_filter() -> bytes:
     """
     numbers, arch, _ = syscalls.of_this_machine()
     program = prologue(arch)
-    program += on_argument(numbers["clone"], 0, ANY_BIT, CLONE_THREAD, ALLOW, fail(errno.EPERM))
+    program += on_argument(numbers["clone"], 0, ANY_BIT, (CLONE_THREAD,), ALLOW, fail(errno.EPERM))
+    # F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP: they make a descriptor signal any process of the user
+    program += on_argument(numbers["fcntl"], 1, EQUAL, (8, 10, 15), fail(errno.EPERM), ALLOW)
+    program += on_argument(numbers["ioctl"], 1, EQUAL, (0x8901, 0x8902), fail(errno.EPERM), ALLOW)
     denied = "fork vfork kill tkill tgkill prctl chmod fchmod fchmodat utime utimes utimensat truncate creat flock"
     for name in denied.split():
         if name in numbers:
@@ -304,7 +304,7 @@ def confined_filter() -> bytes:
         writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
         for name, argument in (("open", 1), ("openat", 2)):
             if name in numbers:
-                program += on_argument(numbers[name], argument, ANY_BIT, writing, fail(errno.EACCES), ALLOW)
+                program += on_argument(numbers[name], argument, ANY_BIT, (writing,), fail(errno.EACCES), ALLOW)
     return program + instruction(RETURN, ALLOW)
 
 

@@ -20,8 +20,8 @@ def run(fd: int, verdicts: int, setup: str, asserts: list[str]) -> None:
     """Write LOADED when the candidate's module has run, then a verdict an assert; DIED is the last when it is gone."""
     peer = Peer(fd)
     try:
-        names = peer.names(used_names([setup, *asserts]))
-    except (wire.Closed, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        names = peer.names(*used_names([setup, *asserts]))
+    except (wire.Closed, ValueError, TypeError, KeyError, AttributeError, ImportError, RecursionError):
         return
     os.write(verdicts, LOADED)
     names["__name__"] = "tests"
@@ -47,16 +47,17 @@ def run(fd: int, verdicts: int, setup: str, asserts: list[str]) -> None:
             return
 
 
-def used_names(sources: list[str]) -> set[str]:
-    """The names that tests read. Raises nothing: what doesn't parse fails when it is run."""
-    found = set()
+def used_names(sources: list[str]) -> tuple[set[str], set[str]]:
+    """(the names that tests read, those among them whose attributes they take). What doesn't parse fails when it is run."""
+    read, looked_into = set(), set()
     for source in sources:
         try:
-            tree = ast.parse(source)
+            nodes = list(ast.walk(ast.parse(source)))
         except (SyntaxError, ValueError):
             continue
-        found |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return found
+        read |= {n.id for n in nodes if isinstance(n, ast.Name)}
+        looked_into |= {n.value.id for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+    return read, looked_into
 
 
 class Peer:
@@ -67,25 +68,27 @@ class Peer:
         self.callbacks: list = []
         self.exceptions: dict[str, type] = {}
 
-    def names(self, used: set[str]) -> dict:
+    def names(self, read: set[str], looked_into: set[str]) -> dict:
         """The candidate's names, as a namespace for the tests.
 
         A builtin stays Python's own, or `abs` would be the candidate's, unless it is all that the tests call: then it is
-        what they test. A name of a helper module is that module of ours.
+        what they test. `math` in `math.isclose` is the module, whatever the candidate has made of that name.
         """
         told = self._receive()["names"]
-        tested = {n for n in used & told.keys() if "module" not in told[n]} if told else set()
+        modules = {n: v for n, v in told.items() if type(v) is dict and "module" in v}
+        tested = read & told.keys() - modules.keys()
         hidden = vars(builtins).keys() if any(not hasattr(builtins, n) for n in tested) else set()
         namespace = {}
-        for name, value in told.items():
+        for name in read & told.keys():
             if name in hidden or not name.isidentifier() or name.startswith("__"):
                 continue
-            if type(value) is dict and "module" in value:
-                if value["module"].partition(".")[0] in HELPERS:
-                    module = importlib.import_module(value["module"])
-                    namespace[name] = getattr(module, value["name"]) if "name" in value else module
-            elif name in used:
-                namespace[name] = self._decode(value)
+            if name in looked_into and name in HELPERS:
+                namespace[name] = importlib.import_module(name)
+            elif name not in modules:
+                namespace[name] = self._decode(told[name])
+            elif modules[name]["module"].partition(".")[0] in HELPERS:
+                module = importlib.import_module(modules[name]["module"])
+                namespace[name] = getattr(module, modules[name]["name"]) if "name" in modules[name] else module
         return namespace
 
     def ask(self, target: int, operation: str, *args, kwargs: dict | None = None) -> object:

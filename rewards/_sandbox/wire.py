@@ -10,6 +10,7 @@ import decimal
 import fractions
 import json
 import os
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -39,6 +40,7 @@ BUILT = {
 TAG = {kind: tag for tag, (kind, _) in BUILT.items()}
 # a subclass crosses as the first of these that it is: a Counter as a dict, an IntEnum as an int
 BASES = (int, float, str, bytes, list, dict, *(kind for kind, _ in BUILT.values() if kind is not datetime.date))
+NUMERIC = re.compile(r"bool|(u?int|float|complex)\d+")  # the dtypes of arrays that cross
 MUTABLE = (list, dict, set, bytearray, collections.deque)
 
 
@@ -103,9 +105,9 @@ def encode(value: object, handle: Callable, depth: int = 0) -> object:
             return handle(value)
         return {TAG[kind]: [encode(v, handle, depth + 1) for v in BUILT[TAG[kind]][1](value)]}
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray)):
-        if isinstance(value, numpy.generic):
-            return encode(value.item(), handle, depth)
+    if numpy is not None and isinstance(value, numpy.generic):
+        return encode(value.item(), handle, depth)
+    if numpy is not None and kind is numpy.ndarray and NUMERIC.fullmatch(str(value.dtype)):
         return {"ndarray": [encode(value.tolist(), handle, depth + 1), str(value.dtype)]}
     return handle(value)
 
@@ -144,6 +146,8 @@ def decode(value: object, unhandle: Callable) -> object:
     if tag == "dict":
         return {decode(k, unhandle): decode(v, unhandle) for k, v in content}
     if tag == "ndarray":
+        if not NUMERIC.fullmatch(content[1]):
+            raise ValueError(f"dtype {content[1]!r}")
         import numpy
 
         return numpy.array(decode(content[0], unhandle), dtype=numpy.dtype(content[1]))
