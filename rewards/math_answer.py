@@ -1,8 +1,8 @@
 r"""Is the final answer mathematically equal to the gold one? Exact arithmetic decides; math-verify gets the rest.
 
 1. rewards._text finds the final answer behind the thoughts.
-2. rewards._latex and rewards._structure read both sides: numbers, tuples, intervals, sets, matrices, equations, units.
-3. rewards._algebra compares closed forms exactly, True and False alike: 2024 is not 2024.1, and no float makes it so.
+2. rewards._spelling, _latex and _structure read both sides: numbers, tuples, intervals, sets, matrices, equations, units.
+3. rewards._same compares them part by part, and _algebra closed forms exactly, True and False alike: 2024 is not 2024.1.
 4. What is left (identities of sines, nested radicals, unknown commands) goes to math-verify in processes of its own, behind
    a gate on what it may cost and with a deadline, because model text can make any symbolic parser run for ever.
 
@@ -16,9 +16,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rewards import _math_verify
-from rewards._algebra import Undefined
-from rewards._latex import Malformed, TooCostly, Unsupported, normalize
-from rewards._structure import Node, read, same
+from rewards._latex import Malformed, TooCostly, Unsupported
+from rewards._quotients import Undefined
+from rewards._same import same
+from rewards._spelling import normalize
+from rewards._structure import Node, read
 from rewards._text import extract, text_of
 
 MAX_ANSWER = 1000  # characters: a longer final answer is junk

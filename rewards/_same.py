@@ -1,0 +1,299 @@
+r"""Are two answers equal? Trees of rewards._structure compared part by part.
+
+Order and brackets matter, except in sets and lists. Every comparison returns None where a leaf can't be decided.
+
+What is taken as equal, where people may differ:
+- 50% is 1/2, and 50 where only one side has the sign; likewise 180 degrees and pi. 5 and 500 never are.
+- a unit on one side only is dropped; two different units are wrong, and nothing is converted.
+- x=5 is 5, and 2+2=4 is 4, but 3=4 is neither; an equation may be scaled: y=2x+1 is 2x-y+1=0.
+- x>3 is (3,\infty); {1,2} and (1,2) may lose their brackets but not change them; 4:6 is 2:3, unless it looks like a time.
+- 1011_2 needs its base: 11 and 1011 are not it.
+"""
+
+from fractions import Fraction
+
+from rewards._algebra import Form, equal
+from rewards._quotients import opaque, proportional, variables
+from rewards._structure import Node, kinds, label
+
+FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
+SCALES = {"%": Form(("n", Fraction(1, 100))), "degree": Form(("/", ("v", r"\pi"), ("n", Fraction(180))))}
+
+
+def same(g: Node, a: Node) -> bool | None:
+    """Whether answer `a` equals gold `g`; None when a part can't be decided."""
+    if "unit" in (g.kind, a.kind):
+        return same_quantity(g, a)
+    if "choice" in (g.kind, a.kind):
+        return same_choice(g, a)
+    if "words" in (g.kind, a.kind):
+        return {g.kind, a.kind} <= {"words", "form"} and g.tag == a.tag
+    if "based" in (g.kind, a.kind):
+        return g.kind == a.kind and g.tag == a.tag
+    if {"relation", "union"} & (kinds(g) | kinds(a)) and None not in (sets := (reals(g), reals(a))):
+        return same_reals(*sets)
+    if "relation" in (g.kind, a.kind):
+        return same_relation(g, a)
+    if "infinity" in (g.kind, a.kind) or "residue" in (g.kind, a.kind) or "matrix" in (g.kind, a.kind):
+        return g.kind == a.kind and g.tag == a.tag and all_same(g.parts, a.parts)
+    if "ratio" in (g.kind, a.kind):
+        return same_ratio(g, a)
+    if g.kind == a.kind == "form":
+        return equal(g.form, a.form)
+    if g.kind == a.kind == "union":
+        return any_order(g.parts, a.parts)
+    if g.kind in ("seq", "list") and a.kind in ("seq", "list"):
+        return same_parts(g, a)
+    if g.kind in ("seq", "list") or a.kind in ("seq", "list"):
+        group, one = (g, a) if g.kind in ("seq", "list") else (a, g)
+        if len(group.parts) == 1 and group.tag in (r"\{\}", "") and group is g:
+            return same(group.parts[0], one)  # gold {5}, answer 5
+    return False
+
+
+def every(verdicts) -> bool | None:
+    """False when one is, else None when one is, else True."""
+    unknown = False
+    for verdict in verdicts:
+        if verdict is False:
+            return False
+        unknown |= verdict is None
+    return None if unknown else True
+
+
+def all_same(g: tuple, a: tuple) -> bool | None:
+    return len(g) == len(a) and every(same(x, y) for x, y in zip(g, a, strict=True))
+
+
+def any_order(g: tuple, a: tuple) -> bool | None:
+    """Whether the parts match one to one in some order."""
+    if len(g) != len(a):
+        return False
+    left, unknown = list(a), False
+    for part in g:
+        verdicts = [same(part, other) for other in left]
+        if True in verdicts:
+            left.pop(verdicts.index(True))
+        elif None in verdicts:
+            unknown = True
+        else:
+            return False
+    return None if unknown else True
+
+
+def same_quantity(g: Node, a: Node) -> bool | None:
+    """Values with units: percent and degree are factors as well, which either side may leave out."""
+    (left, unit), (right, other) = ((n.parts[0], n.tag) if n.kind == "unit" else (n, "") for n in (g, a))
+    if unit and other:
+        return unit == other and same(left, right)
+    left, right = without_letter(left, other), without_letter(right, unit)
+    verdict = same(left, right)
+    if (unit or other) in SCALES and verdict is not True and left.form and right.form:
+        (scaled, bare), scale = ((left, right) if unit else (right, left)), SCALES[unit or other]
+        return False if False is (v := equal(scaled.form.times(scale), bare.form)) and verdict is False else v or None
+    return verdict
+
+
+def without_letter(node: Node, unit: str) -> Node:
+    """5 of `5 m`, which reads as a product, beside a value in metres."""
+    tree = node.form.tree if node.form and unit else ()
+    if tree[:1] == ("*",) and tree[1][-1] == ("v", unit):
+        return Node("form", form=Form(("*", tree[1][:-1])))
+    return node
+
+
+def same_choice(g: Node, a: Node) -> bool | None:
+    letters = []
+    for node in (g, a):
+        tree = node.form.tree if node.form else ()
+        letter = node.tag if node.kind == "choice" else tree[1] if tree[:1] == ("v",) else ""
+        letters.append(letter.upper() if g.tag.isupper() else letter)
+    return bool(letters[0]) and letters[0] == letters[1]
+
+
+def same_ratio(g: Node, a: Node) -> bool | None:
+    if "time" in (g.tag, a.tag):
+        return g.kind == a.kind and all_same(g.parts, a.parts)
+    if g.kind == a.kind:
+        if len(g.parts) != len(a.parts) or any(p.form is None for p in g.parts + a.parts):
+            return False
+        pairs = list(zip(g.parts, a.parts, strict=True))
+        (x, y), rest = pairs[0], pairs[1:]
+        return every(equal(x.form.times(q.form), y.form.times(p.form)) for p, q in rest)
+    ratio, value = (g, a) if g.kind == "ratio" else (a, g)
+    if len(ratio.parts) != 2 or not (value.form and ratio.parts[0].form and ratio.parts[1].form):
+        return False
+    return equal(ratio.parts[0].form.over(ratio.parts[1].form), value.form)
+
+
+def same_parts(g: Node, a: Node) -> bool | None:
+    """Tuples, intervals and points in order; sets and lists in any; brackets may be left out but not changed."""
+    if g.tag == a.tag == r"\{\}":
+        covered = every(some(same(p, q) for q in a.parts) for p in g.parts)
+        return every([covered, every(some(same(p, q) for p in g.parts) for q in a.parts)])
+    tags = {n.tag for n in (g, a) if n.kind == "seq"}
+    if len(tags) > 1 or (tags and tags.isdisjoint({"()", r"\{\}"}) and g.kind != a.kind):
+        return False
+    labels = [[label(p.parts[0]) if p.kind == "relation" else None for p in n.parts] for n in (g, a)]
+    named = [len(set(names)) > 1 and None not in names for names in labels]
+    if (tags and tags != {r"\{\}"}) or named[0] != named[1]:
+        return all_same(g.parts, a.parts)
+    return any_order(g.parts, a.parts)
+
+
+def some(verdicts) -> bool | None:
+    verdicts = list(verdicts)
+    return True if True in verdicts else None if None in verdicts else False
+
+
+def same_relation(g: Node, a: Node) -> bool | None:
+    """Equations against equations or values; inequalities that are no sets of one variable."""
+    if g.kind == a.kind == "relation":
+        if g.tag == a.tag == "=":
+            return same_equation(g, a)
+        if set(g.tag.split()) != {"="} and set(a.tag.split()) != {"="}:
+            return same_inequality(g, a)
+    relation, value = (g, a) if g.kind == "relation" else (a, g)
+    if set(relation.tag.split()) != {"="}:
+        return False
+    members = relation.parts[1:] if label(relation.parts[0]) else relation.parts
+    if value.kind == "relation":
+        return every(same(value.parts[-1], m) for m in members)
+    if label(relation.parts[0]) is None and len(relation.parts) > 1 and relation is g:
+        return False  # 2x+3y=6 has no value
+    return every(same(value, m) for m in members)  # 2+2=4 is 4; 3=4 is nothing
+
+
+def same_equation(g: Node, a: Node) -> bool | None:
+    names = [label(n.parts[0]) for n in (g, a)]
+    if None not in names and (names[0] == names[1] or names[0].endswith("()") != names[1].endswith("()")):
+        verdict = same(g.parts[1], a.parts[1])
+        if verdict is not False or not (g.parts[1].form and a.parts[1].form):
+            return verdict
+    sides = [difference(n) for n in (g, a)]
+    if None in sides:
+        return every([same(g.parts[0], a.parts[0]), same(g.parts[1], a.parts[1])])
+    (n, d), (m, e) = sides
+    if proportional(n, m):
+        return True
+    polynomial = d.keys() == e.keys() == {()} and not any(map(opaque, (n, m)))
+    return False if polynomial and all(k >= 0 for s in (n, m) for t in s for _, k in t) else None
+
+
+def difference(relation: Node) -> tuple[dict, dict] | None:
+    """Left minus right side of a two-sided relation, as an exact quotient."""
+    left, right = (p.form for p in relation.parts)
+    if left is None or right is None:
+        return None
+    quotient = left.minus(right).quotient
+    return None if isinstance(quotient, Exception) else quotient
+
+
+def same_inequality(g: Node, a: Node) -> bool | None:
+    if len(g.parts) != 2 or len(a.parts) != 2:
+        return all_same(g.parts, a.parts) if g.tag == a.tag else None
+    sides = [difference(n) for n in (g, a)]
+    if None in sides or any(d.keys() != {()} for _, d in sides):
+        return None
+    ratio = proportional(sides[0][0], sides[1][0])
+    return (a.tag if ratio > 0 else FLIPPED[a.tag]) == g.tag if ratio else None
+
+
+# --- sets of real numbers: {variable or None: [(low, high, brackets)]}
+
+MINUS, PLUS = Node("infinity", tag="-"), Node("infinity", tag="+")
+
+
+def reals(node: Node) -> tuple[str | None, list] | None:
+    """The intervals of a node that can be read as a set of real numbers, and its variable; else None."""
+    if node.kind == "seq" and len(node.parts) == 2 and node.tag[0] in "([" and node.tag[-1] in ")]":
+        return None, [(*node.parts, node.tag)]
+    if node.kind == "relation":
+        return half_lines(node)
+    if node.kind == "union" or (node.kind == "list" and kinds(node) == {"list", "relation"}):
+        found = [reals(part) for part in node.parts]
+        names = {f[0] for f in found if f}
+        if None in found or len(names) > 1:
+            return None
+        if node.tag == "and":  # x > 1 and x < 3
+            return (names.pop(), [meet(found)]) if len(found) == 2 and meet(found) else None
+        return names.pop(), [interval for f in found for interval in f[1]]
+    return None
+
+
+def meet(found: list) -> tuple | None:
+    """The interval between a lower and an upper bound."""
+    first, second = (f[1] for f in found)
+    if len(first) == len(second) == 1:
+        for (low, x, left), (y, high, right) in ((first[0], second[0]), (second[0], first[0])):
+            if x is PLUS and y is MINUS:
+                return low, high, left[0] + right[1]
+    return None
+
+
+def half_lines(relation: Node) -> tuple[str, list] | None:
+    """x > 3, 2x+1 <= 7, 1 < x <= 2 and x != 3 as intervals."""
+    operators = relation.tag.split()
+    if any(op not in FLIPPED for op in operators):
+        return None
+    if len(operators) == 2 and (name := label(relation.parts[1])) and "!=" not in operators:
+        low, _, high = relation.parts
+        if operators[0] in (">", ">=") and operators[1] in (">", ">="):
+            low, high, operators = high, low, [FLIPPED[op] for op in reversed(operators)]
+        if not all(op in ("<", "<=") for op in operators):
+            return None
+        return name, [(low, high, ("[" if operators[0] == "<=" else "(") + ("]" if operators[1] == "<=" else ")"))]
+    quotient = difference(relation) if len(operators) == 1 else None
+    if quotient is None or quotient[1].keys() != {()}:
+        return None
+    names = variables(quotient[0])
+    slope = [c for m, c in quotient[0].items() if m and m[0][0] in names]
+    if len(names) != 1 or len(slope) != 1 or quotient[0].get(((name := names.pop(), 1),)) != slope[0]:
+        return None
+    rest = {m: -c / slope[0] for m, c in quotient[0].items() if m != ((name, 1),)}
+    end = Node("form", form=Form(("unknown",), lambda _: (rest, {(): Fraction(1)})))
+    op = operators[0] if slope[0] > 0 else FLIPPED[operators[0]]
+    below, above = (MINUS, end, "(]" if op == "<=" else "()"), (end, PLUS, "[)" if op == ">=" else "()")
+    return name, [below, above] if op == "!=" else [below] if op[0] == "<" else [above]
+
+
+def same_reals(g: tuple, a: tuple) -> bool | None:
+    if g[0] and a[0] and g[0] != a[0]:
+        return False
+    merged = [merge(intervals) for _, intervals in (g, a)]
+    if None not in merged:
+        return merged[0] == merged[1]
+    left = [Node("seq", i[:2], i[2]) for i in g[1]]
+    right = [Node("seq", i[:2], i[2]) for i in a[1]]
+    verdict = any_order(tuple(left), tuple(right))
+    return verdict if verdict or len(left) == len(right) == 1 else None
+
+
+def merge(intervals: list) -> list | None:
+    """Intervals with rational ends, sorted and joined where they overlap; None when an end is not rational."""
+    found = []
+    for low, high, brackets in intervals:
+        ends = []
+        for end, bracket, outward in ((low, brackets[0], 1), (high, brackets[-1], -1)):
+            value = end.form.rational if end.form else None
+            if value is None and end.kind != "infinity":
+                return None
+            key = (
+                (-1 if end.tag == "-" else 1, 0, 0) if value is None else (0, value, 0 if bracket in "[]" else outward)
+            )
+            ends.append(key)
+        if ends[0] <= ends[1]:
+            found.append(ends)
+    found.sort()
+    joined: list = []
+    for low, high in found:
+        if joined and touches(joined[-1][1], low):
+            joined[-1][1] = max(joined[-1][1], high)
+        else:
+            joined.append([low, high])
+    return joined
+
+
+def touches(high: tuple, low: tuple) -> bool:
+    """Whether nothing lies between one interval's upper end and the next one's lower end."""
+    return low <= high or (low[:2] == high[:2] and not (high[2] and low[2]))

@@ -1,0 +1,121 @@
+r"""One spelling for what only looks different: Unicode, spacing, delimiters, wrappers, thousands, words.
+
+Words, whether in \text{...} or bare, end up between NULs, which no answer has of its own.
+"""
+
+import re
+
+from rewards._latex import ALIASES, WORDS
+
+# An explicit map: NFKC would turn 5² into 52. U+2009 and U+200A mark thin and negative spaces until digits are grouped.
+UNICODE = str.maketrans(
+    {
+        **{chr(c): chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F)},  # full-width ASCII
+        **dict.fromkeys("−–—‐‑‒﹣", "-"), **dict.fromkeys("×·∙⋅✕∗", "*"), **dict.fromkeys("÷⁄∕", "/"),
+        **dict.fromkeys("\xa0\u2002\u2003\u2004\u2005\u3000", " "), "\u202f": "\u2009", "\u200a": "",
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\xad", ""),
+        **{c: rf"\frac{{{n}}}{{{d}}}" for c, n, d in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "112131234151357", "233445555668888", strict=True)},
+        **{c: rf"\{name} " for c, name in zip(
+            "πθαβγδλμσφωρτ∞√∛≤≥⩽⩾≠∪∩∈∅±∓≈≡′ℝ∖∠⟨⟩⌊⌋⌈⌉",
+            (
+                "pi", "theta", "alpha", "beta", "gamma", "delta", "lambda", "mu", "sigma", "phi", "omega", "rho",
+                "tau", "infty", "sqrt", "sqrt[3]", "le", "ge", "le", "ge", "ne", "cup", "cap", "in", "emptyset",
+                "pm", "mp", "approx", "equiv", "prime", "reals", "setminus", "angle", "langle", "rangle", "lfloor",
+                "rfloor", "lceil", "rceil"),
+            strict=True)},
+        "°": r"^\circ ", "€": "\0euro\0", "£": "\0gbp\0", "¢": "\0cent\0", "º": r"^\circ ", "“": '"', "”": '"', "’": "'",
+    }
+)  # fmt: skip
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿˣ", "0123456789+-()nx")
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
+SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿˣ]+")
+SUBSCRIPT = re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
+
+COMMAND = re.compile(
+    r"\\(?:(?:left|right)\s*\.|(?:text)?color\s*\{[^{}]*\}|\\(?:\[[^\]\[]{0,9}\])?|[a-zA-Z]+\*?|.)", re.S
+)
+_SAME = {
+    "": r"left right big Big bigg Bigg bigl bigr Bigl Bigr displaystyle textstyle limits nolimits large Large small bf rm it newline ( ) [ ]",
+    " ": r"; : quad qquad space thinspace",
+    "\u2009": ",", "\u200a": "!", "*": "cdot times ast", "/": "div", "%": "%", "\0dollar\0": "$",
+    r"\frac ": "dfrac tfrac cfrac", r"\binom ": "dbinom tbinom", r"\le ": "leq leqslant", r"\ge ": "geq geqslant",
+    r"\ne ": "neq", "<": "lt", ">": "gt", r"\emptyset ": "varnothing", r"\{": "lbrace", r"\}": "rbrace",
+    "|": "lvert rvert vert mid", r"\infty ": "infin", r"\overline ": "bar", r"^\circ ": "degree", "\0or\0": "lor vee",
+    r"\phi ": "varphi", r"\epsilon ": "varepsilon", r"\to ": "rightarrow", "_": "_", "^": "^",
+}  # fmt: skip
+SPELLING = {"\\" + name: to for to, names in _SAME.items() for name in names.split()} | {"\\ ": " "}
+TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textsf|texttt|mathrm|mathsf|mbox|hbox|operatorname\*?)\s*\{([^{}]*)\}"
+)
+BOLD = re.compile(r"\\(?:underline|ensuremath|mathop|framebox|mathbf|mathit|boldsymbol|bm|vec|mathbb|mathcal)\s*(?=\{)")
+BOX = re.compile(r"\\[bf]box(?:ed)?\s*\{(.*)\}|\\boxed\s*\{(.*)\}", re.S)
+GROUPED = re.compile("(?<![0-9.,])[0-9]{1,3}(?:(?:\u2009|\\{,\\}|\u200a*,\u200a+ *)[0-9]{3})+(?![0-9])")
+THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
+DOTTED = re.compile(r"\\dot\s*(?:([0-9])|\{([0-9])\})(?:([0-9]*)\\dot\s*(?:([0-9])|\{([0-9])\}))?")
+LEAD = re.compile(r"(?:#{2,}|\0?\s*(?:so |thus |therefore,? )?(?:the )?(?:final )?answer(?: is\b|:)+:?\s*\0?)\s*", re.I)
+
+UNITS = {
+    "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in", "inch", "lb", "lbs", "oz", "hr", "hrs", "min", "mins",
+    "sec", "mph", "kph", "yd", "mi", "cc", "am", "pm", "AM", "PM", "deg", "rad", "sq", "cu", "cm²", "USD",
+}  # fmt: skip
+PROSE = re.compile(r"(?<![\\a-zA-Z])(?!(?:or|and)\b)[a-zA-Z]+(?:[ -](?!(?:or|and)\b)[a-zA-Z]+)*(?![a-zA-Z])")
+
+
+def normalize(answer: str) -> str:
+    r"""One spelling of an answer: text and words between NULs, plain commands, no delimiters, no thousands marks but ","."""
+    s = answer.replace("\0", "").strip().strip('*`"').translate(UNICODE)
+    s = SUPERSCRIPT.sub(lambda m: f"^{{{m[0].translate(SUPERSCRIPTS)}}}", s)
+    s = SUBSCRIPT.sub(lambda m: f"_{{{m[0].translate(SUBSCRIPTS)}}}", s)
+    s = s.strip()
+    while (box := BOX.fullmatch(s.strip("$ \n."))) and balanced(box[1] or box[2] or ""):
+        s = (box[1] or box[2] or "").strip()
+    s = COMMAND.sub(_command, s)
+    s = s.replace("$", "").replace("~", " ").replace("{}", "")
+    for _ in range(3):  # wrappers in wrappers
+        s = TEXT.sub(_text, s)
+    s = BOLD.sub(lambda m: r"\reals" if m[0].startswith(r"\mathbb") else "", s).replace(r"\reals{R}", r"\reals ")
+    s = GROUPED.sub(lambda m: re.sub("[^0-9]", "", m[0]), s).replace("\u2009", " ").replace("\u200a", "")
+    s = DOTTED.sub(lambda m: rf"\overline{{{''.join(filter(None, m.groups()))}}}", s)
+    s = re.sub(r"\^\s*\{?\s*\\circ\s*\}?(\s*[CF](?![a-zA-Z]))?", "\0degree\\1\0", s)
+    s = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", s)
+    s = re.sub(r"\b([ap])\.\s?m\b\.?", "\0\\1m\0", s, flags=re.I)
+    s = re.sub(r"([)\]])\s*U\s*([(\[])", r"\1\\cup \2", s)
+    s = re.sub(r"\0\s*\(?base[ -](?:([0-9]+)\)?\s*\0|\0\s*([0-9]+))", r"_{\1\2}", s)
+    s = LEAD.sub("", s.strip(), count=1) if LEAD.match(s.strip()) else s
+    pieces = s.split("\0")  # every second one is text already
+    s = "\0".join(p if i % 2 else PROSE.sub(_prose, p) for i, p in enumerate(pieces))
+    return re.sub(r"\0\s+\0", " ", re.sub(r"(?:[.,;\s]|\\\\)+$", "", s)).strip()
+
+
+def _command(match: re.Match) -> str:
+    if match[0].startswith("\\\\"):
+        return "\\\\"  # a matrix row, without its spacing
+    return "" if match[0][-1] in ".}" and len(match[0]) > 2 else SPELLING.get(match[0], match[0])
+
+
+def _text(match: re.Match) -> str:
+    r"""\text{...} keeps its words between NULs; a number or formula in it is only a formula; i and e are constants."""
+    inner = match[1].replace("\0", "")
+    if match[0].startswith((r"\mathrm", r"\operatorname")) and (inner in ("i", "e") or inner.strip() in WORDS):
+        return inner if len(inner) == 1 else f"\\{inner.strip()} "
+    return f"\0{inner}\0" if "base" in inner or re.fullmatch(r"[\s(]*[^\W\d_][^=<>+*^\\_0-9]*", inner) else inner
+
+
+def _prose(match: re.Match) -> str:
+    """Words outside \\text: any of four letters or more, and the usual short units; shorter ones are products."""
+    word = ALIASES.get(match[0], match[0])
+    if word in WORDS:
+        return f"\\{word} "
+    words = set(re.split("[ -]", match[0])) - WORDS - ALIASES.keys()
+    prose = any(w in UNITS or (len(w) > 3 and not w.startswith(("sin", "cos", "tan", "log", "sqrt"))) for w in words)
+    return f"\0{match[0]}\0" if prose else match[0]
+
+
+def balanced(s: str) -> bool:
+    depth = 0
+    for i, c in enumerate(s):
+        if c in "{}" and s[i - 1 : i] != "\\":
+            depth += 1 if c == "{" else -1
+            if depth < 0:
+                return False
+    return depth == 0
