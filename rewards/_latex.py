@@ -93,6 +93,10 @@ def is_number(token: str) -> bool:
     return token[0] in "0123456789" or (token[0] == "." and len(token) > 1)
 
 
+def whole(token: str) -> bool:
+    return token.isascii() and token.isdigit()  # isdigit alone takes ① too
+
+
 class Parser:
     """Recursive descent over tokens. Raises Malformed for what is no formula, Unsupported for one of another kind."""
 
@@ -240,13 +244,13 @@ class Parser:
     def number(self, token: str) -> tuple:
         r"""A number, or a mixed one: 2\frac{1}{2}, 2 1/2."""
         value = literal(token)
-        if token.isdigit() and self.peek() == r"\frac":
+        if whole(token) and self.peek() == r"\frac":
             start, tokens = self.i, list(self.tokens)
             fraction = self.atom()
             if fraction[1][0] == fraction[2][0] == "n" and fraction[2][1]:
                 return ("n", value + fraction[1][1] / fraction[2][1])
             self.i, self.tokens = start, tokens
-        elif token.isdigit() and self.peek().isdigit() and self.peek(1) == "/" and self.peek(2).isdigit():
+        elif whole(token) and whole(self.peek()) and self.peek(1) == "/" and whole(self.peek(2)):
             above, _, below = self.take(), self.take(), self.take()
             if int(below):
                 return ("n", value + Fraction(int(above), int(below)))

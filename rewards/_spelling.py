@@ -47,7 +47,7 @@ SPELLING = {"\\" + name: to for to, names in _SAME.items() for name in names.spl
 TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|mathrm|mathsf|mbox|hbox|operatorname\*?)\s*\{([^{}]*)\}"
 )
-BOLD = re.compile(r"\\(?:underline|ensuremath|mathop|framebox|mathbf|mathit|boldsymbol|bm|vec|mathbb|mathcal)\s*(?=\{)")
+BOLD = re.compile(r"\\(?:underline|ensuremath|mathop|framebox|mathbf|mathit|boldsymbol|bm|vec|mathcal)\s*(?=\{)")
 BOX = re.compile(r"\\[bf]box(?:ed)?\s*\{(.*)\}|\\boxed\s*\{(.*)\}", re.S)
 GROUPED = re.compile("(?<![0-9.,])[0-9]{1,3}(?:(?:\u2009|\\{,\\}|\u200a*,\u200a+ *)[0-9]{3})+(?![0-9])")
 THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
@@ -73,7 +73,7 @@ def normalize(answer: str) -> str:
     s = s.replace("$", "").replace("~", " ").replace("{}", "")
     for _ in range(3):  # wrappers in wrappers
         s = TEXT.sub(_text, s)
-    s = BOLD.sub(lambda m: r"\reals" if m[0].startswith(r"\mathbb") else "", s).replace(r"\reals{R}", r"\reals ")
+    s = BOLD.sub("", re.sub(r"\\mathbb\s*(?:\{\s*R\s*\}|R)", r"\\reals ", s))
     s = GROUPED.sub(lambda m: re.sub("[^0-9]", "", m[0]), s).replace("\u2009", " ").replace("\u200a", "")
     s = DOTTED.sub(lambda m: rf"\overline{{{''.join(filter(None, m.groups()))}}}", s)
     s = re.sub(r"\^\s*\{?\s*\\circ\s*\}?(\s*[CF](?![a-zA-Z]))?", "\0degree\\1\0", s)

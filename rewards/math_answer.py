@@ -24,6 +24,7 @@ from rewards._structure import Node, read
 from rewards._text import extract, text_of
 
 MAX_ANSWER = 1000  # characters: a longer final answer is junk
+UNFORESEEN = (ValueError, ArithmeticError, LookupError, RecursionError)
 PATHS = ("exact", "structure", "algebra", "math_verify")
 
 
@@ -81,8 +82,9 @@ def undecided(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], bool | None
     if len(_known) > 20_000:
         _known.clear()
         new = pairs
-    _known.update(zip(new, _math_verify.equal(new), strict=True))
-    return {pair: _known[pair] for pair in pairs}
+    fresh = dict(zip(new, _math_verify.equal(new), strict=True))
+    _known.update((pair, equal) for pair, equal in fresh.items() if equal is not None)  # a busy machine may relent
+    return {pair: fresh[pair] if pair in fresh else _known[pair] for pair in pairs}
 
 
 @lru_cache(maxsize=20_000)
@@ -95,6 +97,8 @@ def readable(gold: str) -> bool:
     except (Malformed, Unsupported, TooCostly):
         if _math_verify.refusal(plain(gold)) is None and plain(gold):
             return _math_verify.parses(plain(gold))
+    except UNFORESEEN:
+        pass
     return False
 
 
@@ -103,6 +107,13 @@ def compare(gold: str, found: str) -> Verdict:
     """The verdict on a final answer; its score is None where math-verify has to be asked."""
     if len(found) > MAX_ANSWER:
         return Verdict(0.0, "refused", f"an answer of {len(found)} characters")
+    try:
+        return weigh(gold, found)
+    except UNFORESEEN as error:  # model text must not end a training run: it is no answer, and counted as refused
+        return Verdict(0.0, "refused", f"reading it raised {type(error).__name__}")
+
+
+def weigh(gold: str, found: str) -> Verdict:
     if normalize(gold) == normalize(found):
         return Verdict(1.0, "exact", "both are written the same")
     sides, unread = [], ""

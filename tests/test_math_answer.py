@@ -134,6 +134,8 @@ def test_broken_gold_gives_none_whatever_the_completion_says(gold):
         "__import__('os').system('touch /tmp/r1_recipes_owned')",
         "\x00",
         "\ud800",
+        "5 ①/2",
+        "٥",
     ],
 )
 def test_hostile_answers_score_zero_and_end(answer):
@@ -320,45 +322,11 @@ def test_parts_are_compared_one_by_one(a, b, form):
 # --- any text at all
 
 PIECES = [
-    "\\frac",
-    "\\sqrt",
-    "\\boxed{",
-    "{",
-    "}",
-    "(",
-    ")",
-    "[",
-    "\\{",
-    "^",
-    "_",
-    "!",
-    "\\text{",
-    "\\begin{pmatrix}",
-    "&",
-    "\\\\",
-]
-PIECES += [
-    "9",
-    "x",
-    "i",
-    "\\pi",
-    "\\sin",
-    ",",
-    "=",
-    "<",
-    "\\pm",
-    "\\%",
-    "$",
-    "\0",
-    "\ud800",
-    "١",
-    "²",
-    " ",
-    "\\",
-    "|",
-    "0.\\overline",
-]
-PIECES += ["</answer>", "<answer>", "<think>", "</think>", "\n"]
+    "\\frac", "\\sqrt", "\\boxed{", "{", "}", "(", ")", "[", "\\{", "^", "_", "!", "\\text{",
+    "\\begin{pmatrix}", "&", "\\\\", "9", "x", "i", "\\pi", "\\sin", ",", "=", "<", "\\pm", "\\%", "$", "\x00",
+    "\ud800", "١", "①", "1/2", "²", " ", "\\", "|", "0.\\overline", "</answer>", "<answer>", "<think>",
+    "</think>", "\n",
+]  # fmt: skip
 
 
 @settings(random_ones, max_examples=60)
@@ -367,7 +335,8 @@ def test_any_text_gets_a_score_soon_and_in_little_memory(pieces, text, times):
     body = ("".join(pieces) + text) * times
     for completion in (body[:100_000], f"<answer>{body[:100_000]}</answer>", f"\\boxed{{{body[: MAX_ANSWER - 2]}}}"):
         start = time.perf_counter()
-        assert math_answer([completion], answer=["\\frac{x}{2}"])[0] in (0.0, 1.0)
+        (got,) = judge([completion], ["\\frac{x}{2}"])
+        assert got.score in (0.0, 1.0) and not got.reason.startswith("reading it raised"), got
         assert time.perf_counter() - start < 3 + _math_verify.DEADLINE_S  # a server may have to start
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert peak_mb < 1024
