@@ -27,13 +27,17 @@ OPERATIONS = {
 }  # fmt: skip
 
 
-def run(code: str) -> None:
-    """Run a program as Python does, and end this process with its exit code."""
+def open_streams() -> None:
+    """Text streams on descriptors 0 to 2, as Python opens them; in the worker, since that takes longer than a small program."""
     for name, fd, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         errors = "backslashreplace" if name == "stderr" else "strict"
         stream = open(fd, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def run(code: str) -> None:
+    """Run a program as Python does, and end this process with its exit code."""
     sys.argv = ["main.py"]
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     module.__dict__["__file__"] = "main.py"

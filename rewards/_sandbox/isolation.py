@@ -349,8 +349,9 @@ def enter(tier: str) -> None:
 
 
 def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
-    """Finish a worker's walls: (what each program must call first, a handle on /proc to watch their memory with).
+    """Put this worker behind its walls: (what each program must call first, a handle on /proc to watch memory with).
 
+    The worker has no more rights than a program, but one: a program can't signal process 1 of its namespace.
     Raises OSError when this machine doesn't allow the tier.
     """
     with open("/proc/self/statm") as file:
@@ -359,49 +360,55 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
     tops, _ = library()
     importable = [p for p in sys.path if p.startswith(tuple(tops)) and "-packages" not in p] + packages
     own_id = spare_uid(slot) if tier != USER_NAMESPACES and may_change_user() else None
+    by_namespace = own_id is not None or counts_by_namespace(tier)
     ruleset = second = None
     if tier == LANDLOCK:
         proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         ruleset, second = landlock_ruleset(), confined_filter()
+        os.chdir("/")
     else:
         proc = own_proc()
         build_root(os.geteuid() if own_id is None else own_id)
+        os.chdir("/tmp")
     sys.path[:] = importable
     load(main_filter())
+    limits = {
+        resource.RLIMIT_AS: mapped_bytes + (MEMORY_MB << 20),
+        resource.RLIMIT_FSIZE: FILE_MB << 20,
+        resource.RLIMIT_STACK: STACK_MB << 20,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+    }
+    if by_namespace:
+        limits[resource.RLIMIT_NPROC] = PROCESSES + 1  # this one
+    for which, value in limits.items():
+        resource.setrlimit(which, (value, value))
+    if own_id is not None:
+        os.setgroups([])
+        os.setresgid(own_id, own_id, own_id)
+        os.setresuid(own_id, own_id, own_id)
     capset = syscalls.of_this_machine()[0]["capset"]
+    check(LIBC.syscall(capset, struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
+    die_with_parent()  # a change of user or capabilities has undone that
 
     def confine(cpu_s: int) -> None:
-        """In a program's process, before its first line: the limits, and away with the last privileges."""
+        """In a program's process, before its first line."""
         os.setsid()
-        os.chdir("/" if tier == LANDLOCK else "/tmp")
-        limits = {
-            resource.RLIMIT_AS: mapped_bytes + (MEMORY_MB << 20),
-            resource.RLIMIT_CPU: cpu_s,
-            resource.RLIMIT_FSIZE: FILE_MB << 20,
-            resource.RLIMIT_STACK: STACK_MB << 20,
-            resource.RLIMIT_NOFILE: OPEN_FILES,
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_NPROC: PROCESSES,
-        }
-        if own_id is None and not counts_by_namespace(tier):
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+        if not by_namespace:
             with open("/proc/loadavg") as file:  # "... running/tasks last": all tasks there are, at least the user's
-                limits[resource.RLIMIT_NPROC] = int(file.read().split()[3].partition("/")[2]) + THREADS
-        for which, value in limits.items():
-            resource.setrlimit(which, (value, value))
-        if own_id is not None:
-            os.setgroups([])
-            os.setresgid(own_id, own_id, own_id)
-            os.setresuid(own_id, own_id, own_id)
-        none = struct.pack("6I", 0, 0, 0, 0, 0, 0)
-        check(LIBC.syscall(capset, struct.pack("Ii", 0x20080522, 0), none), "capset")
+                tasks = int(file.read().split()[3].partition("/")[2])
+            resource.setrlimit(resource.RLIMIT_NPROC, (tasks + THREADS, tasks + THREADS))
         if tier == LANDLOCK:
-            check(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PDEATHSIG")
+            die_with_parent()
             check(LIBC.syscall(syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
             load(second)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
 
     return confine, proc
+
+
+def die_with_parent() -> None:
+    check(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PDEATHSIG")
 
 
 def breaches(outside: str) -> list[str]:
