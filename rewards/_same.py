@@ -46,8 +46,8 @@ def same(g: Node, a: Node) -> bool | None:
         return same_parts(g, a)
     if g.kind in ("seq", "list") or a.kind in ("seq", "list"):
         group, one = (g, a) if g.kind in ("seq", "list") else (a, g)
-        if len(group.parts) == 1 and group.tag in (r"\{\}", "") and group is g:
-            return same(group.parts[0], one)  # gold {5}, answer 5
+        if len(group.parts) == 1 and group.tag == r"\{\}":
+            return same(group.parts[0], one)  # {5} and 5
     return False
 
 
@@ -158,6 +158,8 @@ def same_relation(g: Node, a: Node) -> bool | None:
         return False
     members = relation.parts[1:] if label(relation.parts[0]) else relation.parts
     if value.kind == "relation":
+        if set(value.tag.split()) != {"="}:
+            return False  # x > 5 is not x = 5
         return every(same(value.parts[-1], m) for m in members)
     if label(relation.parts[0]) is None and len(relation.parts) > 1 and relation is g:
         return False  # 2x+3y=6 has no value
@@ -251,6 +253,8 @@ def half_lines(relation: Node) -> tuple[str, list] | None:
     if len(names) != 1 or len(slope) != 1 or quotient[0].get(((name := names.pop(), 1),)) != slope[0]:
         return None
     rest = {m: -c / slope[0] for m, c in quotient[0].items() if m != ((name, 1),)}
+    if name in variables(rest):
+        return None
     end = Node("form", form=Form(("unknown",), lambda _: (rest, {(): Fraction(1)})))
     op = operators[0] if slope[0] > 0 else FLIPPED[operators[0]]
     below, above = (MINUS, end, "(]" if op == "<=" else "()"), (end, PLUS, "[)" if op == ">=" else "()")

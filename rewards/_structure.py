@@ -67,7 +67,8 @@ def read(answer: str) -> Node:
         if (1 if based[2].isdigit() else 10) < base <= 36:
             return Node("based", tag=f"{based[1]}{based[2].lstrip('0').upper() or '0'} base {base}")
     if WORDS.fullmatch(s) and ("\0" in s or re.search("[a-zA-Z]{4}", s)) and not re.search(r"\0\s*(?:or|and)\s*\0", s):
-        return Node("words", tag=" ".join(s.replace("\0", " ").casefold().split()).strip(" .,"))
+        words = " ".join(s.replace("\0", " ").casefold().split()).strip(" .,")
+        return Node("words", tag=re.sub("^(?:an?|the) ", "", words))
     if "(" not in s and "[" not in s and r"\{" not in s:  # inside brackets 1,234 is two numbers
         s = THOUSANDS.sub(lambda m: m[0].replace(",", ""), s)
     node = build(tokenize(s))
