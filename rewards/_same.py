@@ -153,17 +153,13 @@ def same_relation(g: Node, a: Node) -> bool | None:
             return same_equation(g, a)
         if set(g.tag.split()) != {"="} and set(a.tag.split()) != {"="}:
             return same_inequality(g, a)
-    relation, value = (g, a) if g.kind == "relation" else (a, g)
-    if set(relation.tag.split()) != {"="}:
-        return False
-    members = relation.parts[1:] if label(relation.parts[0]) else relation.parts
-    if value.kind == "relation":
-        if set(value.tag.split()) != {"="}:
-            return False  # x > 5 is not x = 5
-        return every(same(value.parts[-1], m) for m in members)
-    if label(relation.parts[0]) is None and len(relation.parts) > 1 and relation is g:
+    if any(n.kind == "relation" and set(n.tag.split()) != {"="} for n in (g, a)):
+        return False  # x > 5 is neither 5 nor x = 5
+    names = {label(n.parts[0]) for n in (g, a) if n.kind == "relation"} - {None}
+    if len(names) > 1 or (g.kind == "relation" and not names):
         return False  # 2x+3y=6 has no value
-    return every(same(value, m) for m in members)  # 2+2=4 is 4; 3=4 is nothing
+    left, right = (n.parts[label(n.parts[0]) is not None :] if n.kind == "relation" else (n,) for n in (g, a))
+    return every(same(x, y) for x in left for y in right)  # 2+2=4 is 4; 3=4 is nothing
 
 
 def same_equation(g: Node, a: Node) -> bool | None:
