@@ -33,7 +33,7 @@ MEMORY_MB = (
     1024  # of address space beyond the interpreter's own, a process; of memory in use, all processes of a program
 )
 PROCESSES = 32
-THREADS = 256  # beyond all that run, where the count is of everything under the same user id
+OTHERS = 1024  # more than ran when the worker started, where everything under the user id counts
 FILE_MB = 32
 STACK_MB = 64
 OPEN_FILES = 64
@@ -356,11 +356,12 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
     """
     with open("/proc/self/statm") as file:
         mapped_bytes = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/loadavg") as file:  # "... running/tasks last"
+        running = int(file.read().split()[3].partition("/")[2])
     packages = [os.path.dirname(p) if tier == LANDLOCK else "/packages" for p in installed()[:1]]
     tops, _ = library()
     importable = [p for p in sys.path if p.startswith(tuple(tops)) and "-packages" not in p] + packages
     own_id = spare_uid(slot) if tier != USER_NAMESPACES and may_change_user() else None
-    by_namespace = own_id is not None or counts_by_namespace(tier)
     ruleset = second = None
     if tier == LANDLOCK:
         proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -379,8 +380,10 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_CORE: 0,
     }
-    if by_namespace:
+    if own_id is not None or counts_by_namespace(tier):
         limits[resource.RLIMIT_NPROC] = PROCESSES + 1  # this one
+    else:
+        limits[resource.RLIMIT_NPROC] = running + OTHERS
     for which, value in limits.items():
         resource.setrlimit(which, (value, value))
     if own_id is not None:
@@ -395,10 +398,6 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
         """In a program's process, before its first line."""
         os.setsid()
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-        if not by_namespace:
-            with open("/proc/loadavg") as file:  # "... running/tasks last": all tasks there are, at least the user's
-                tasks = int(file.read().split()[3].partition("/")[2])
-            resource.setrlimit(resource.RLIMIT_NPROC, (tasks + THREADS, tasks + THREADS))
         if tier == LANDLOCK:
             die_with_parent()
             check(LIBC.syscall(syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")

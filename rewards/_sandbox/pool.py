@@ -90,7 +90,8 @@ class Pool:
             [sys.executable, "-s", "-B", "-m", "rewards._sandbox.server", *arguments],
             # no secret of the trainer's; a fixed hash seed, so that the order of a printed set is the same every time
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
-            | {"HOME": "/tmp", "TMPDIR": "/tmp", "MALLOC_ARENA_MAX": "2", "PYTHONPATH": str(REPO)},
+            | {"HOME": "/tmp", "TMPDIR": "/tmp", "MALLOC_ARENA_MAX": "2", "PYTHONPATH": str(REPO)}
+            | {k: os.environ[k] for k in ("LD_LIBRARY_PATH",) if k in os.environ},  # a Python may need it to start
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -34,7 +34,7 @@ PRELOADED = """array bisect cmath collections contextlib copy dataclasses dateti
 WATCH_MS = 50  # how often the memory of a running program is added up
 PARENT_MS = 250  # how often the server looks whether the trainer is still there
 # the C library's: Python's own takes twice as long, to repair what other threads held, and a worker has one thread
-fork = ctypes.PyDLL(None).fork
+fork = ctypes.PyDLL(None, use_errno=True).fork
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
@@ -193,7 +193,7 @@ def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
 
 
 def fork_program(index: int, confined: mmap.mmap, confine, cpu_s: int, fds: list[int], action) -> int:
-    pid = fork()
+    pid = isolation.check(fork(), "fork")
     if pid:
         return pid
     try:
