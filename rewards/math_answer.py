@@ -10,6 +10,7 @@ Why an answer scored as it did: python -m rewards.math_answer --gold '\frac{1}{2
 """
 
 import argparse
+import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,6 +25,8 @@ from rewards._structure import Node, read
 from rewards._text import extract, text_of
 
 MAX_ANSWER = 1000  # characters: a longer final answer is junk
+# a unit of one letter, which beside a formula would be a variable: 5 m, 5 m/s
+LETTER_UNIT = re.compile(r"([+-]?[0-9][0-9.,/]*)[ ~]((?:[mgshLNJWVA]|km|cm)(?:/[sh])?)(\^(?:[23]|\{[23]\}))?")
 UNFORESEEN = (ValueError, ArithmeticError, LookupError, RecursionError)
 PATHS = ("exact", "structure", "algebra", "math_verify")
 
@@ -118,6 +121,8 @@ def weigh(gold: str, found: str) -> Verdict:
         return Verdict(1.0, "exact", "both are written the same")
     sides, unread = [], ""
     for side, name in ((gold, "gold"), (found, "answer")):
+        if sides and (sides[0].kind == "unit" or (sides[0].form and sides[0].form.rational is not None)):
+            side = LETTER_UNIT.sub(r"\1\\text{ \2}\3", side) if LETTER_UNIT.fullmatch(side.strip("$. ")) else side
         try:
             sides.append(read(side))
         except TooCostly as error:
