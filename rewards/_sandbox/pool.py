@@ -120,7 +120,10 @@ class Pool:
         if self.tier is None:
             self.close()
             reasons = "; ".join(f"{tier}: {why}" for tier, why in self.report["refused"].items())
-            raise NoIsolation(f"this machine allows no isolation ({reasons})")
+            raise NoIsolation(
+                f"this machine allows no isolation ({reasons}). Any of these mends it: run as root, allow unprivileged user "
+                "namespaces (sysctl), or take a container runtime whose seccomp profile lets Landlock through"
+            )
 
     def close(self) -> None:
         """End the server and, with it, everything that it runs."""
