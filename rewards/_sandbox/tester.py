@@ -9,6 +9,8 @@ import ast
 import builtins
 import importlib
 import os
+import sys
+import types
 
 from rewards._sandbox import wire
 from rewards._sandbox.candidate import HELPERS
@@ -25,6 +27,8 @@ def run(fd: int, verdicts: int, setup: str, asserts: list[str]) -> None:
         return
     os.write(verdicts, LOADED)
     names["__name__"] = "tests"
+    sys.modules["solution"] = types.ModuleType("solution")  # for tests that import from it
+    vars(sys.modules["solution"]).update(names)
     try:
         exec(compile(setup, "setup.py", "exec"), names)
     except wire.Closed:
@@ -55,7 +59,10 @@ def used_names(sources: list[str]) -> tuple[set[str], set[str]]:
             nodes = list(ast.walk(ast.parse(source)))
         except (SyntaxError, ValueError):
             continue
-        read |= {n.id for n in nodes if isinstance(n, ast.Name)}
+        read |= {n.id for n in nodes if isinstance(n, ast.Name)} | {
+            n.attr for n in nodes if isinstance(n, ast.Attribute)
+        }
+        read |= {alias.name for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names}
         looked_into |= {n.value.id for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
     return read, looked_into
 
@@ -181,7 +188,7 @@ class Proxy:
         return self._ask("call", *args, **kwargs)
 
     def __getattr__(self, name: str):
-        if name.startswith("__"):
+        if name.startswith("__") and name != "__name__":
             raise AttributeError(name)
         return self._ask("getattr", name)
 
@@ -230,7 +237,31 @@ class Proxy:
         return not self == other
 
     def __hash__(self):
-        return object.__getattribute__(self, "_id")
+        return self._ask("hash")
 
     def __instancecheck__(self, instance):
         return isinstance(instance, Proxy) and instance._ask("isinstance", self) is True
+
+    def __subclasscheck__(self, subclass):
+        return isinstance(subclass, Proxy) and subclass._ask("issubclass", self) is True
+
+    def __enter__(self):
+        return self._ask("getattr", "__enter__")()
+
+    def __exit__(self, *error):
+        return self._ask("getattr", "__exit__")(None, None, None)
+
+
+def _unary(operation: str):
+    return lambda self, *args: self._ask(operation, *args)
+
+
+def _between_objects(operation: str):
+    """Only between two of the candidate's objects: `f(x) - 27` would tell the candidate what is expected of it."""
+    return lambda self, other: self._ask(operation, other) if isinstance(other, Proxy) else NotImplemented
+
+
+for _name in ("reversed", "abs", "int", "float", "complex", "round", "neg", "pos", "invert"):
+    setattr(Proxy, f"__{_name}__", _unary(_name))
+for _name in ("lt", "le", "gt", "ge", *wire.BINARY):
+    setattr(Proxy, f"__{_name.rstrip('_')}__", _between_objects(_name))

@@ -41,6 +41,8 @@ TAG = {kind: tag for tag, (kind, _) in BUILT.items()}
 # a subclass crosses as the first of these that it is: a Counter as a dict, an IntEnum as an int
 BASES = (int, float, str, bytes, list, dict, *(kind for kind, _ in BUILT.values() if kind is not datetime.date))
 NUMERIC = re.compile(r"bool|(u?int|float|complex)\d+")  # the dtypes of arrays that cross
+# operators between two objects of the candidate
+BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift")
 MUTABLE = (list, dict, set, bytearray, collections.deque)
 
 
