@@ -343,6 +343,8 @@ def test_no_secret_is_in_reach(monkeypatch):
          ["c = C()\nwith c as d:\n    assert d.on\nassert not c.on"], 1.0),
         ("class A: pass\nclass B(A): pass\ndef f(): pass", ["assert issubclass(B, A)", "assert f.__name__ == 'f'"], 1.0),
         ("def f(x): return x + 1", ["from solution import f as g; assert g(1) == 2", "import solution; assert solution.f(1) == 2"], 1.0),
+        ("async def f(): return 3",
+         ["import asyncio\nasync def t():\n    return await f()\nassert asyncio.run(t()) == 3"], 1.0),
         # cheats
         ("class T:\n    def __sub__(self, o): return 0.0\n    def __rsub__(self, o): return 0.0\ndef f(): return T()",
          ["assert abs(f() - 5) < 1e-9", "assert 5 - f() == 0", "assert f() - 5 == 0"], 0.0),

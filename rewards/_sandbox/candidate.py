@@ -6,6 +6,7 @@ says but plain data reaches the tester.
 
 import atexit
 import builtins
+import importlib
 import io
 import operator
 import os
@@ -28,7 +29,7 @@ OPERATIONS = {
         "len str repr iter next reversed hash abs int float complex round getattr setattr isinstance issubclass "
         "getitem setitem delitem eq lt le gt ge neg pos invert " + " ".join(wire.BINARY)
     ).split()
-} | {"contents": wire.contents}
+} | {"contents": wire.contents, "await": lambda coroutine: importlib.import_module("asyncio").run(coroutine)}
 
 
 def open_streams() -> None:

@@ -245,6 +245,10 @@ class Proxy:
     def __subclasscheck__(self, subclass):
         return isinstance(subclass, Proxy) and subclass._ask("issubclass", self) is True
 
+    def __await__(self):
+        return self._ask("await")
+        yield  # what makes this an iterator, as await wants it
+
     def __enter__(self):
         return self._ask("getattr", "__enter__")()
 
