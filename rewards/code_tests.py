@@ -12,6 +12,7 @@ import ast
 import json
 import logging
 import re
+import sys
 import time
 from collections.abc import Generator
 from decimal import Decimal
@@ -25,7 +26,8 @@ TIME_LIMIT_S = 5.0  # where the row gives none
 MAX_TIMEOUTS = 4  # a program that ran out of time on so many tests is not run on the rest, which count as failed
 MAX_CODE = 1 << 20  # characters
 
-PYTHON_TAGS = ("python", "py", "python3")
+PYTHON = ("python", "py", "pypy")
+LANGUAGE = re.compile(r"[\s{.]*([a-z+#]*)")  # python of python3.11, {.python} and python:main.py
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 METRICS = ("ungradable", "no_code", "timeouts", "over_limits", "all_passed")
 
@@ -103,7 +105,7 @@ def judge_asserts(code: str, setup: str, asserts: list[str], limit_s: float) -> 
     """All asserts on one run of the module; after one that ends it, the rest on a fresh run."""
     passed = timeouts = over_limits = done = 0
     while done < len(asserts):
-        data = json.dumps({"setup": setup, "asserts": asserts[done:]})
+        data = json.dumps({"setup": setup, "asserts": asserts, "done": done})
         outcome = yield Run("assert", code, data, limit_s, count=len(asserts) - done)
         timeouts += outcome.why == "time"
         over_limits += outcome.why in ("memory", "output")
@@ -141,18 +143,35 @@ def usable(tests: dict | str | None) -> dict | None:
         setup, asserts = tests.get("setup") or "", tests.get("asserts")
         if not isinstance(setup, str) or not isinstance(asserts, list) or not asserts:
             return None
-        if not all(isinstance(a, str) and parses(a) for a in asserts) or not parses(setup):
+        if not all(isinstance(a, str) and runs_something(a) for a in asserts) or not importable([setup, *asserts]):
             return None
         return {"type": "assert", "setup": setup, "asserts": asserts, "time_limit": float(limit_s)}
     return None
 
 
-def parses(source: str) -> bool:
+def runs_something(source: str) -> bool:
+    """Whether a test is Python, and does more than define: a function that nobody calls would pass everything."""
     try:
-        ast.parse(source)
+        tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return True
+    idle = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass)
+    return any(not isinstance(node, idle) and not _is_constant(node) for node in tree.body)
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def importable(sources: list[str]) -> bool:
+    """Whether tests are Python, and import only what the sandbox has: the standard library, NumPy, and the solution."""
+    try:
+        nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    modules = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    modules |= {n.module or "." for n in nodes if isinstance(n, ast.ImportFrom)}
+    return all(m.partition(".")[0] in sys.stdlib_module_names | {"numpy", "solution"} for m in modules)
 
 
 def extract(text: str) -> str | None:
@@ -164,24 +183,25 @@ def extract(text: str) -> str | None:
     end = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, end) if end >= 0 else -1
     blocks = fences(text[start + len("<answer>") : end] if start >= 0 else text)
-    tagged = [code for tag, code in blocks if tag in PYTHON_TAGS] or [code for tag, code in blocks if not tag]
+    tagged = [code for tag, code in blocks if tag in PYTHON] or [code for tag, code in blocks if not tag]
     return tagged[-1] if tagged and tagged[-1].strip() and len(tagged[-1]) <= MAX_CODE else None
 
 
 def fences(text: str) -> list[tuple[str, str]]:
-    """(tag in lower case, contents) of each closed Markdown fence, in one pass."""
-    found, opening, tag, body = [], "", "", []
+    """(language in lower case, contents) of each closed Markdown fence, in one pass."""
+    found, opening, language, indent, body = [], "", "", 0, []
     for line in text.split("\n"):
         mark = line.strip()
-        ticks = len(mark) - len(mark.lstrip("`"))
+        count = len(mark) - len(mark.lstrip(mark[:1])) if mark[:1] in ("`", "~") else 0
         if not opening:
-            if ticks >= 3 and "`" not in mark[ticks:]:
-                opening, tag, body = mark[:ticks], (mark[ticks:].split() or [""])[0].lower(), []
-        elif ticks >= len(opening) and ticks == len(mark):
-            found.append((tag, "\n".join(body)))
+            if count >= 3 and "`" not in mark[count:]:
+                opening, indent, body = mark[:count], len(line) - len(line.lstrip()), []
+                language = LANGUAGE.match(mark[count:].lower())[1]
+        elif mark[:1] == opening[0] and count >= len(opening) and count == len(mark):
+            found.append((language, "\n".join(body)))
             opening = ""
         else:
-            body.append(line)
+            body.append(line[min(indent, len(line) - len(line.lstrip())) :])
     return found
 
 

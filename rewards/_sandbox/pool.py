@@ -130,11 +130,11 @@ class Pool:
         if not self.workers:
             return
         for worker in self.workers:
-            worker.control.close()
+            _hang_up(worker.control)
             if worker.pipe is not None:
                 os.close(worker.pipe)
         self.workers = []
-        self.life.close()
+        _hang_up(self.life)
         self.server.stderr.close()
         try:
             self.server.wait(GRACE_S)
@@ -263,7 +263,10 @@ class Pool:
         if answer["why"] == "broken":
             raise EOFError(f"a program could not be confined: {answer['error']}")
         while len(worker.output) <= MAX_OUTPUT:  # nobody writes any more
-            piece = os.read(worker.pipe, 1 << 20)
+            try:
+                piece = os.read(worker.pipe, 1 << 20)
+            except BlockingIOError:
+                break  # a fork of the trainer holds the other end
             if not piece:
                 break
             worker.output += piece
@@ -276,15 +279,24 @@ class Pool:
         return job, outcome
 
 
+def _hang_up(end: socket.socket) -> None:
+    """Close a connection also where a fork of the trainer holds a copy of its end."""
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
 _pool: Pool | None = None
+_starting = threading.Lock()
 
 
 def shared() -> Pool:
     """The one pool of this process, started at the first call. Raises NoIsolation."""
     global _pool
-    if _pool is None or _pool.owner != os.getpid():
-        _pool = Pool()
-    return _pool
+    with _starting:
+        if _pool is None or _pool.owner != os.getpid():
+            _pool = Pool()
+        return _pool
 
 
 @atexit.register

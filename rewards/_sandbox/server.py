@@ -157,8 +157,7 @@ def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
     A request is "<kind> <seconds of processor time>", with descriptors: for stdin the code, the input and the output; for
     assert the code, the tests and the verdicts. "kill" ends the program that runs.
     """
-    # each process of a program sets its byte when it stands behind the walls, or says behind them why it could not
-    confined = mmap.mmap(-1, 512)
+    confined = mmap.mmap(-1, 512)  # where a process that can't be confined says why; those that are can't write to it
     for name in [m for m in sys.modules if m.partition(".")[0] == "rewards"]:
         del sys.modules[name]  # not for programs to import
     while True:
@@ -168,15 +167,15 @@ def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
         if request == b"kill":
             continue  # the program ended by itself meanwhile
         kind, cpu_s = request.decode().split()
-        confined[:2] = b"\0\0"
+        confined[:] = bytes(len(confined))
         if kind == "stdin":
-            pids = [fork_program(0, confined, confine, int(cpu_s), fds, run_stdin)]
+            pids = [fork_program(confined, confine, int(cpu_s), fds, run_stdin)]
         else:
             ours, theirs = socket.socketpair()
             code, tests, verdicts = fds
-            pids = [
-                fork_program(0, confined, confine, int(cpu_s), [ours.fileno(), code], run_candidate),
-                fork_program(1, confined, confine, int(cpu_s), [theirs.fileno(), tests, verdicts], run_tester),
+            pids = [  # the tester first: a candidate can leave no room for another process
+                fork_program(confined, confine, int(cpu_s), [theirs.fileno(), tests, verdicts], run_tester),
+                fork_program(confined, confine, int(cpu_s), [ours.fileno(), code], run_candidate),
             ]
             ours.close()
             theirs.close()
@@ -185,14 +184,14 @@ def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
         why = watch(pids, control, proc, tier)
         status = end_all(pids, tier)
         answer = {"why": why, "code": os.waitstatus_to_exitcode(status)}
-        if why == "ended" and confined[: len(pids)] != b"\1" * len(pids):
-            answer = {"why": "broken", "error": confined[2:].rstrip(b"\0 ").decode(errors="replace")}
+        if error := confined[:].rstrip(b"\0").decode(errors="replace"):
+            answer = {"why": "broken", "error": error}
         control.send(json.dumps(answer).encode())
-        if tier != isolation.LANDLOCK and os.listdir("/tmp"):
+        if tier != isolation.LANDLOCK:
             isolation.empty("/tmp")  # should that ever fail, this worker ends, and another takes its place
 
 
-def fork_program(index: int, confined: mmap.mmap, confine, cpu_s: int, fds: list[int], action) -> int:
+def fork_program(confined: mmap.mmap, confine, cpu_s: int, fds: list[int], action) -> int:
     pid = isolation.check(fork(), "fork")
     if pid:
         return pid
@@ -200,14 +199,13 @@ def fork_program(index: int, confined: mmap.mmap, confine, cpu_s: int, fds: list
         try:
             confine(cpu_s)
             null = os.open("/dev/null", os.O_RDWR)
-            high = [os.dup2(fd, 48 + i) for i, fd in enumerate([null] * 3 + fds)]  # out of each other's way
+            high = [os.dup2(fd, 32 + i) for i, fd in enumerate([null] * 3 + fds)]  # out of each other's way
             for i, fd in enumerate(high):
                 os.dup2(fd, i)
             os.closerange(len(high), 1 << 20)
         except BaseException as error:
-            confined[2:] = repr(error).encode()[:510].ljust(510)
+            confined[:] = repr(error).encode()[: len(confined)].ljust(len(confined), b"\0")
             raise
-        confined[index] = 1
         confined.close()
         action()
     finally:
@@ -235,12 +233,12 @@ def run_candidate() -> None:
 
 def run_tester() -> None:
     tests = json.loads(take(4))
-    tester.run(3, 5, tests["setup"], tests["asserts"])
+    tester.run(3, 5, tests["setup"], tests["asserts"], tests["done"])
 
 
 def watch(pids: list[int], control: socket.socket, proc: int | None, tier: str) -> str:
     """Wait until the program's main process ends ("ended"), the trainer says so ("killed"), or "memory" is exceeded."""
-    handle = os.pidfd_open(pids[-1])
+    handle = os.pidfd_open(pids[0])
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(control, select.POLLIN)
@@ -280,23 +278,18 @@ def resident(proc: int, pid: int | str) -> int:
 
 def end_all(pids: list[int], tier: str) -> int:
     """Kill and reap all that the program started; the main process's wait status."""
-    status = 0
-    with contextlib.suppress(ProcessLookupError):
-        if tier != isolation.LANDLOCK:
-            os.kill(-1, signal.SIGKILL)  # every process of this namespace but this one
+    status, main = 0, pids[0]
+    # without namespaces a program starts no processes; with them, -1 is every process of this one's but itself
+    for pid in pids if tier == isolation.LANDLOCK else [-1]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     while True:
-        if tier == isolation.LANDLOCK:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
         try:
             pid, ended = os.waitpid(-1, 0)
         except ChildProcessError:
             return status
-        if pid == pids[-1]:
+        if pid == main:
             status = ended
-        if tier == isolation.LANDLOCK:
-            pids = [p for p in pids if p != pid] or pids[-1:]
 
 
 if __name__ == "__main__":

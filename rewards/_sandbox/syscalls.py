@@ -1,7 +1,7 @@
 """The system calls that a Python program needs, by architecture: everything else fails inside the sandbox.
 
 A list of what is allowed, since a list of what is forbidden misses the calls of the next kernel. Not in it, among
-others: socket, execve, mount, ptrace and process_vm_readv, memfd_create and shmget (memory that no limit counts),
+others: socket, setsockopt, execve, mount, ptrace and process_vm_readv, memfd_create and shmget (memory that no limit counts),
 sched_setaffinity, io_uring, bpf, keyctl and unshare. clone3 has its flags in memory, where a filter can't look: it is
 reported as missing, and the C library falls back to clone.
 
@@ -30,7 +30,7 @@ X86_64 = """
     getcpu:309 nanosleep:35 clock_nanosleep:230 clock_gettime:228 clock_getres:229 gettimeofday:96 time:201
     times:100 timer_create:222 timer_settime:223 timer_gettime:224 timer_delete:226 uname:63 sysinfo:99
     getrandom:318 getrlimit:97 setrlimit:160 prlimit64:302 getrusage:98 capget:125 socketpair:53 sendto:44
-    recvfrom:45 sendmsg:46 recvmsg:47 shutdown:48 getsockname:51 getpeername:52 getsockopt:55 setsockopt:54
+    recvfrom:45 sendmsg:46 recvmsg:47 shutdown:48 getsockname:51 getpeername:52 getsockopt:55
     setresuid:117 setresgid:119 setgroups:116 capset:126 landlock_restrict_self:446
 """
 
@@ -52,7 +52,7 @@ AARCH64 = """
     nanosleep:101 clock_nanosleep:115 clock_gettime:113 clock_getres:114 gettimeofday:169 times:153 timer_create:107
     timer_settime:110 timer_gettime:108 timer_delete:111 uname:160 sysinfo:179 getrandom:278 getrlimit:163
     setrlimit:164 prlimit64:261 getrusage:165 capget:90 socketpair:199 sendto:206 recvfrom:207 sendmsg:211
-    recvmsg:212 shutdown:210 getsockname:204 getpeername:205 getsockopt:209 setsockopt:208 setresuid:147
+    recvmsg:212 shutdown:210 getsockname:204 getpeername:205 getsockopt:209 setresuid:147
     setresgid:149 setgroups:159 capset:91 landlock_restrict_self:446
 """
 

@@ -7,36 +7,42 @@ another of its objects, and takes part in no arithmetic with what the test expec
 
 import ast
 import builtins
+import collections.abc
+import contextlib
 import importlib
 import os
 import sys
+import threading
 import types
+from typing import NamedTuple
 
 from rewards._sandbox import wire
 from rewards._sandbox.candidate import HELPERS
 
+PACKAGES = {"numpy": "numpy", "np": "numpy", "pytest": "pytest", "pd": "pandas", "pandas": "pandas"}
 LOADED, PASSED, FAILED, DIED = b"^", b"+", b"-", b"x"
 
 
-def run(fd: int, verdicts: int, setup: str, asserts: list[str]) -> None:
+def run(fd: int, verdicts: int, setup: str, asserts: list[str], done: int) -> None:
     """Write LOADED when the candidate's module has run, then a verdict an assert; DIED is the last when it is gone."""
     peer = Peer(fd)
     try:
-        names = peer.names(*used_names([setup, *asserts]))
+        names = peer.names([setup, *asserts])
     except (wire.Closed, ValueError, TypeError, KeyError, AttributeError, ImportError, RecursionError):
         return
     os.write(verdicts, LOADED)
     names["__name__"] = "tests"
     sys.modules["solution"] = types.ModuleType("solution")  # for tests that import from it
     vars(sys.modules["solution"]).update(names)
-    try:
-        exec(compile(setup, "setup.py", "exec"), names)
-    except wire.Closed:
-        os.write(verdicts, DIED)
-        return
-    except Exception:  # what it was to define is then missing, and the asserts that need it fail
-        pass
-    for code in asserts:
+    for statement in ast.parse(setup).body:  # one by one: what fails must not take the others along
+        try:
+            exec(compile(ast.Module([statement], []), "setup.py", "exec"), names)
+        except wire.Closed:
+            os.write(verdicts, DIED)
+            return
+        except Exception:  # what it was to define is missing, and the asserts that need it fail
+            continue
+    for code in asserts[done:]:
         try:
             exec(compile(code, "test.py", "exec"), names)
         except wire.Closed:
@@ -51,20 +57,34 @@ def run(fd: int, verdicts: int, setup: str, asserts: list[str]) -> None:
             return
 
 
-def used_names(sources: list[str]) -> tuple[set[str], set[str]]:
-    """(the names that tests read, those among them whose attributes they take). What doesn't parse fails when it is run."""
-    read, looked_into = set(), set()
-    for source in sources:
-        try:
-            nodes = list(ast.walk(ast.parse(source)))
-        except (SyntaxError, ValueError):
-            continue
-        read |= {n.id for n in nodes if isinstance(n, ast.Name)} | {
-            n.attr for n in nodes if isinstance(n, ast.Attribute)
-        }
-        read |= {alias.name for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names}
-        looked_into |= {n.value.id for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
-    return read, looked_into
+class Names(NamedTuple):
+    """What tests read, bind themselves, call, and take attributes of: by their text alone, whatever a candidate says."""
+
+    read: set[str]
+    bound: set[str]
+    called: set[str]
+    looked_into: set[str]
+
+
+def names_in(sources: list[str]) -> Names:
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    loads = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    bound = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    bound |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+    bound |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+    bound |= {n.name for n in nodes if isinstance(n, ast.ExceptHandler) and n.name}
+    solution = {"solution"}
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            ours = isinstance(node, ast.ImportFrom) and node.module == "solution"
+            solution |= {alias.name for alias in node.names} if ours else set()
+            bound |= {alias.asname or alias.name.partition(".")[0] for alias in node.names} - (
+                solution if ours else set()
+            )
+    attributes = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    solution |= {n.attr for n in attributes if n.value.id == "solution"}
+    called = {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    return Names(loads | solution, bound, called, {n.value.id for n in attributes})
 
 
 class Peer:
@@ -72,33 +92,44 @@ class Peer:
 
     def __init__(self, fd: int):
         self.fd, self.gone = fd, False
+        self.lock = threading.RLock()  # a callback asks again, within a question
         self.callbacks: list = []
+        self.proxies: dict[int, Proxy] = {}
         self.exceptions: dict[str, type] = {}
 
-    def names(self, read: set[str], looked_into: set[str]) -> dict:
-        """The candidate's names, as a namespace for the tests.
+    def names(self, sources: list[str]) -> dict:
+        """The candidate's names that the tests read and don't bind themselves, as a namespace.
 
-        A builtin stays Python's own, or `abs` would be the candidate's, unless it is all that the tests call: then it is
-        what they test. `math` in `math.isclose` is the module, whatever the candidate has made of that name.
+        A builtin stays Python's own, or `abs` would be the candidate's, unless it is the only one that the tests call:
+        then it is what they test. `math` in `math.isclose` is the module, whatever the candidate has made of that name.
         """
         told = self._receive()["names"]
-        modules = {n: v for n, v in told.items() if type(v) is dict and "module" in v}
-        tested = read & told.keys() - modules.keys()
-        hidden = vars(builtins).keys() if any(not hasattr(builtins, n) for n in tested) else set()
+        read, bound, called, looked_into = names_in(sources)
+        free = called - bound
+        tested = free if len(free) == 1 else set()
         namespace = {}
-        for name in read & told.keys():
-            if name in hidden or not name.isidentifier() or name.startswith("__"):
+        for name in sorted(read - bound):
+            if hasattr(builtins, name) and name not in tested:
                 continue
-            if name in looked_into and name in HELPERS:
-                namespace[name] = importlib.import_module(name)
-            elif name not in modules:
-                namespace[name] = self._decode(told[name])
-            elif modules[name]["module"].partition(".")[0] in HELPERS:
-                module = importlib.import_module(modules[name]["module"])
-                namespace[name] = getattr(module, modules[name]["name"]) if "name" in modules[name] else module
+            if name in looked_into and (name in sys.stdlib_module_names or name in PACKAGES):
+                with contextlib.suppress(ImportError):
+                    namespace[name] = importlib.import_module(PACKAGES.get(name, name))
+            elif name in told and name.isidentifier() and not name.startswith("__"):
+                origin = told[name]
+                if type(origin) is list and len(origin) == 2 and origin[1] == name and origin[0] in HELPERS:
+                    namespace[name] = getattr(importlib.import_module(origin[0]), name)
+                else:
+                    with contextlib.suppress(Exception):
+                        namespace[name] = self.ask(name, "global")
+        if self.gone:
+            raise wire.Closed("gone")
         return namespace
 
-    def ask(self, target: int, operation: str, *args, kwargs: dict | None = None) -> object:
+    def ask(self, target: int | str, operation: str, *args, kwargs: dict | None = None) -> object:
+        with self.lock:
+            return self._ask(target, operation, args, kwargs)
+
+    def _ask(self, target: int | str, operation: str, args: tuple, kwargs: dict | None) -> object:
         try:
             wire.send(self.fd, {"do": operation, "object": target, "args": self._encode([list(args), kwargs or {}])})
         except OSError as error:
@@ -107,7 +138,10 @@ class Peer:
         while "call" in (reply := self._receive()):
             self._call_back(reply)
         if "raised" in reply:
-            raise self._exception(reply["raised"])(str(reply.get("text")))
+            names = reply["raised"]
+            if operation == "call" and "StopIteration" in names:
+                names = ["RuntimeError"]  # or all(map(f, ...)) would end early, and be true
+            raise self._exception(names)(*self._decode(reply["args"]))
         if "changed" in reply:
             wire.put_back((list(args), kwargs or {}), tuple(self._decode(reply["changed"])))
         return self._decode(reply["value"])
@@ -130,7 +164,11 @@ class Peer:
             return {"mine": object.__getattribute__(value, "_id")}
         if callable(value):
             self.callbacks.append(value)
-            return {"callback": len(self.callbacks) - 1}
+            return {"callback": [len(self.callbacks) - 1, getattr(value, "__name__", "callback")]}
+        if isinstance(value, (collections.abc.KeysView, collections.abc.ValuesView, collections.abc.ItemsView)):
+            return self._encode(list(value))
+        if isinstance(value, collections.abc.Iterator):
+            return {"iterator": self._encode(list(value))}
         try:
             return self._encode(wire.contents(value))
         except TypeError:
@@ -142,7 +180,7 @@ class Peer:
         target, plain, name, bases = content
         if "BaseException" in bases:
             return self._exception([str(name), *map(str, bases)])
-        return Proxy(self, int(target), plain is True)
+        return self.proxies.setdefault(int(target), Proxy(self, int(target), plain is True))  # `f() is f()` holds
 
     def _exception(self, names: list[str]) -> type:
         """An exception of this process with that name: the builtin one, or one that stands for the candidate's own."""
@@ -159,8 +197,8 @@ class Peer:
             reply = {"value": self._encode(self.callbacks[request["call"]](*args, **kwargs))}
         except wire.Closed:
             raise
-        except Exception:
-            reply = {"raised": True}
+        except Exception as error:
+            reply = {"raised": type(error).__name__, "args": [str(a) for a in error.args]}
         wire.send(self.fd, reply)
 
 
@@ -188,12 +226,19 @@ class Proxy:
         return self._ask("call", *args, **kwargs)
 
     def __getattr__(self, name: str):
-        if name.startswith("__") and name != "__name__":
+        if name.startswith("__") and name not in ("__name__", "__dict__"):
             raise AttributeError(name)
+        if object.__getattribute__(self, "_plain"):
+            contents = self._contents()
+            if isinstance(contents, wire.IMMUTABLE) and hasattr(type(contents), name):
+                return getattr(contents, name)  # str.startswith is not for the candidate to answer
         return self._ask("getattr", name)
 
     def __setattr__(self, name: str, value):
         self._ask("setattr", name, value)
+
+    def __delattr__(self, name: str):
+        self._ask("delattr", name)
 
     def __len__(self):
         return self._ask("len")
@@ -252,8 +297,9 @@ class Proxy:
     def __enter__(self):
         return self._ask("getattr", "__enter__")()
 
-    def __exit__(self, *error):
-        return self._ask("getattr", "__exit__")(None, None, None)
+    def __exit__(self, kind, error, _):
+        silenced = self._ask("exit", kind and kind.__name__, str(error)) is True
+        return silenced and not issubclass(kind, AssertionError)  # never the test's own verdict
 
 
 def _unary(operation: str):

@@ -4,6 +4,7 @@ Tagged JSON behind a length. Never pickle: whoever unpickles runs what the sende
 tuple, an integer key stays an integer. What is no plain data stays where it is, and crosses as a handle.
 """
 
+import builtins
 import collections
 import datetime
 import decimal
@@ -25,6 +26,9 @@ BUILT = {
     "frozenset": (frozenset, lambda x: [list(frozenset.__iter__(x))]),
     "deque": (collections.deque, lambda x: [list(collections.deque.__iter__(x))]),
     "bytearray": (bytearray, lambda x: [bytes(x)]),
+    "Counter": (collections.Counter, lambda x: [dict(dict.items(x))]),
+    "OrderedDict": (collections.OrderedDict, lambda x: [[list(pair) for pair in x.items()]]),
+    "slice": (slice, lambda x: [x.start, x.stop, x.step]),
     "range": (range, lambda x: [x.start, x.stop, x.step]),
     "complex": (complex, lambda x: [x.real, x.imag]),
     "Fraction": (fractions.Fraction, lambda x: [x.numerator, x.denominator]),
@@ -39,7 +43,9 @@ BUILT = {
 }
 TAG = {kind: tag for tag, (kind, _) in BUILT.items()}
 # a subclass crosses as the first of these that it is: a Counter as a dict, an IntEnum as an int
-BASES = (int, float, str, bytes, list, dict, *(kind for kind, _ in BUILT.values() if kind is not datetime.date))
+NO_BASE = (datetime.date, slice, range, collections.Counter, collections.OrderedDict)
+BASES = (int, float, str, bytes, list, dict, *(kind for kind, _ in BUILT.values() if kind not in NO_BASE))
+IMMUTABLE = (int, float, complex, str, bytes, tuple, frozenset)
 NUMERIC = re.compile(r"bool|(u?int|float|complex)\d+")  # the dtypes of arrays that cross
 # operators between two objects of the candidate
 BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift")
@@ -106,6 +112,8 @@ def encode(value: object, handle: Callable, depth: int = 0) -> object:
         if getattr(value, "tzinfo", None) is not None:
             return handle(value)
         return {TAG[kind]: [encode(v, handle, depth + 1) for v in BUILT[TAG[kind]][1](value)]}
+    if isinstance(value, type) and vars(builtins).get(value.__name__) is value and not issubclass(value, BaseException):
+        return {"type": value.__name__}
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
         return encode(value.item(), handle, depth)
@@ -147,6 +155,8 @@ def decode(value: object, unhandle: Callable) -> object:
         return bytes.fromhex(content)
     if tag == "dict":
         return {decode(k, unhandle): decode(v, unhandle) for k, v in content}
+    if tag == "type" and isinstance(kind := vars(builtins).get(content), type):
+        return kind
     if tag == "ndarray":
         if not NUMERIC.fullmatch(content[1]):
             raise ValueError(f"dtype {content[1]!r}")
