@@ -35,6 +35,17 @@ EXPONENT = re.compile(r"\^\s*\{?\s*-?([0-9]{1,2})")
 MAX_POWER = 1000  # of the product of all exponents: sympy expands brackets
 FACTORIAL = re.compile(r"[0-9]{3,}\s*!|[)\]}!]\s*!")
 PROSE = re.compile(r"(?<![\\a-zA-Z])(?!sqrt|infty|theta)[a-zA-Z]{4,}|__|[\"'`@#?]")
+COMMAND = re.compile(r"\\([a-zA-Z]+|.)", re.S)
+# What math-verify reads as it is meant. It drops any other command, and then scores a number beside it: 6 \Rightarrow 5.
+COMMANDS = frozenset(
+    r"""frac sqrt binom pi infty cup le ge ne pm mp cdot times div lfloor rfloor lceil rceil { }
+    sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp
+    alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega
+    Gamma Delta Theta Lambda Sigma Phi Psi Omega""".split()  # noqa: SIM905
+)
+INFIX = re.compile(
+    r"\{[^{}]*[^{}\s]\s*\\(?:choose|over)(?![a-zA-Z])\s*[^{}\s][^{}]*\}|\^\\circ"
+)  # understood in this form only
 
 
 def refusal(text: str) -> str | None:
@@ -50,6 +61,8 @@ def refusal(text: str) -> str | None:
     for pattern, what in ((HEAVY, "a costly command"), (TOWER, "a large power"), (FACTORIAL, "a large factorial")):
         if found := pattern.search(text):
             return f"{what}: {found[0]}"
+    if unknown := next((c for c in COMMAND.findall(INFIX.sub(" ", text)) if c not in COMMANDS), None):
+        return f"a command it does not know: {unknown[:20]}"
     exponents = [int(e) for e in EXPONENT.findall(text)]
     if max(exponents, default=0) > 30 or math.prod(max(1, e) for e in exponents) > MAX_POWER:
         return "large powers"

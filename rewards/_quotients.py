@@ -141,7 +141,7 @@ class Arithmetic:
 
     def invert(self, a):
         above, below = a
-        if not above:
+        if not above or self.vanishes(above):  # 0/0 would be proportional to every gold
             raise Undefined("a division by zero")
         if len(above) > 1:
             return below, above
@@ -174,7 +174,7 @@ class Arithmetic:
         if n < 0:
             return self.whole_power(self.invert(base), -n)
         if n == 0:
-            if not base[0]:
+            if not base[0] or self.vanishes(base[0]):
                 raise Undefined("0^0")
             return constant(1)
         if len(base[0]) <= 1 and len(base[1]) == 1:
@@ -193,6 +193,10 @@ class Arithmetic:
             if bit == "1":
                 result = self.multiply(result, base)
         return result
+
+    def vanishes(self, total: dict) -> bool:
+        """Whether a sum is zero in disguise."""
+        return not total
 
     def integer_power(self, base: Fraction, n: int) -> Fraction:
         bits = abs(n) * max(base.numerator.bit_length(), base.denominator.bit_length()) if abs(base) != 1 else 1

@@ -4,6 +4,7 @@ A value is (number, error). Complex numbers pass + - * / and square roots; every
 """
 
 import cmath
+import contextlib
 import math
 
 from rewards._latex import Unsupported
@@ -27,8 +28,7 @@ def differ(a: tuple, b: tuple) -> bool:
     for point in POINTS if names else POINTS[:1]:
         if compared and isinstance(point[0], float):
             break  # a variable may be meant as an integer: fractions only where no integer is in the domain
-        at = {name: (float(value), abs(value) * ULP) for name, value in zip(names, point, strict=False)}
-        at |= {r"\pi": (math.pi, math.pi * ULP), "e": (math.e, math.e * ULP), "i": (1j, 0.0)}
+        at = values(names, point)
         try:
             (u, du), (v, dv) = ball(a, at), ball(b, at)
         except (Undefined, Unsupported, ArithmeticError, ValueError):
@@ -37,6 +37,21 @@ def differ(a: tuple, b: tuple) -> bool:
         if abs(u - v) > 2 * (du + dv):
             return True
     return False
+
+
+def defined(tree: tuple) -> bool:
+    """Whether a tree provably has a value somewhere."""
+    names = sorted(letters(tree))
+    for point in POINTS if len(names) <= len(POINTS[0]) else ():
+        with contextlib.suppress(Undefined, Unsupported, ArithmeticError, ValueError):
+            ball(tree, values(names, point))
+            return True
+    return False
+
+
+def values(names: list[str], point: tuple) -> dict:
+    at = {name: (float(value), abs(value) * ULP) for name, value in zip(names, point, strict=False)}
+    return at | {r"\pi": (math.pi, math.pi * ULP), "e": (math.e, math.e * ULP), "i": (1j, 0.0)}
 
 
 def letters(tree: tuple) -> set[str]:

@@ -11,12 +11,14 @@ What is taken as equal, where people may differ:
 """
 
 from fractions import Fraction
+from itertools import combinations
 
-from rewards._algebra import Form, equal
+from rewards._algebra import Exact, Form, equal
 from rewards._quotients import opaque, proportional, variables
 from rewards._structure import Node, kinds, label
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
+ZERO = Form(("n", Fraction(0)))
 SCALES = {"%": Form(("n", Fraction(1, 100))), "degree": Form(("/", ("v", r"\pi"), ("n", Fraction(180))))}
 
 
@@ -117,9 +119,12 @@ def same_ratio(g: Node, a: Node) -> bool | None:
     if g.kind == a.kind:
         if len(g.parts) != len(a.parts) or any(p.form is None for p in g.parts + a.parts):
             return False
-        pairs = list(zip(g.parts, a.parts, strict=True))
-        (x, y), rest = pairs[0], pairs[1:]
-        return every(equal(x.form.times(q.form), y.form.times(p.form)) for p, q in rest)
+        left, right = ([p.form for p in n.parts] for n in (g, a))
+        zeros = [all(equal(form, ZERO) for form in side) for side in (left, right)]
+        if any(zeros):  # 0:0 is proportional to everything
+            return all(zeros)
+        pairs = combinations(zip(left, right, strict=True), 2)
+        return every(equal(x.times(q), y.times(p)) for (x, y), (p, q) in pairs)
     ratio, value = (g, a) if g.kind == "ratio" else (a, g)
     if len(ratio.parts) != 2 or not (value.form and ratio.parts[0].form and ratio.parts[1].form):
         return False
@@ -174,8 +179,18 @@ def same_equation(g: Node, a: Node) -> bool | None:
     (n, d), (m, e) = sides
     if proportional(n, m):
         return True
-    polynomial = d.keys() == e.keys() == {()} and not any(map(opaque, (n, m)))
-    return False if polynomial and all(k >= 0 for s in (n, m) for t in s for _, k in t) else None
+    if not d.keys() == e.keys() == {()} or any(map(opaque, (n, m))):
+        return None
+    return None if proportional(cleared(n), cleared(m)) else False  # xy=1 may be y=1/x
+
+
+def cleared(sum_: dict) -> dict:
+    """A sum times what its negative powers need."""
+    lowest: dict = {}
+    for monomial in sum_:
+        for atom, exponent in monomial:
+            lowest[atom] = min(lowest.get(atom, 0), exponent)
+    return Exact().times(sum_, {tuple(sorted((a, -e) for a, e in lowest.items() if e)): Fraction(1)})
 
 
 def difference(relation: Node) -> tuple[dict, dict] | None:

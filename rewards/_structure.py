@@ -266,7 +266,7 @@ def label(node: Node) -> str | None:
         return node.tag
     if node.kind == "seq":
         names = [label(p) for p in node.parts]
-        return None if None in names else ",".join(names)
+        return None if None in names or not names else ",".join(names)
     tree = node.form.tree if node.form else ()
     if tree[:1] == ("v",) and tree[1] not in (r"\pi", "e", "i"):
         return tree[1]
