@@ -10,6 +10,9 @@ What is taken as equal, where people may differ:
 - 1011_2 needs its base: 11 and 1011 are not it.
 """
 
+import contextlib
+import math
+import re
 from fractions import Fraction
 from itertools import combinations
 
@@ -18,12 +21,32 @@ from rewards._quotients import opaque, proportional, variables
 from rewards._structure import Node, kinds, label
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
+SHORT_WORDS = {
+    "no",
+    "yes",
+    "odd",
+    "red",
+    "one",
+    "two",
+    "six",
+    "ten",
+    "all",
+    "any",
+    "mon",
+    "tue",
+    "wed",
+    "thu",
+    "fri",
+    "sat",
+}
 ZERO = Form(("n", Fraction(0)))
 SCALES = {"%": Form(("n", Fraction(1, 100))), "degree": Form(("/", ("v", r"\pi"), ("n", Fraction(180))))}
 
 
 def same(g: Node, a: Node) -> bool | None:
     """Whether answer `a` equals gold `g`; None when a part can't be decided."""
+    if {"unit", "based"} & ({g.kind, a.kind} | {n.parts[1].kind for n in (g, a) if named_value(n)}):
+        g, a = (n.parts[1] if named_value(n) and o.kind != "relation" else n for n, o in ((g, a), (a, g)))
     if "unit" in (g.kind, a.kind):
         return same_quantity(g, a)
     if "choice" in (g.kind, a.kind):
@@ -41,7 +64,8 @@ def same(g: Node, a: Node) -> bool | None:
     if "ratio" in (g.kind, a.kind):
         return same_ratio(g, a)
     if g.kind == a.kind == "form":
-        return equal(g.form, a.form)
+        # "no" and "Bob" are words, not products in any order
+        return g.tag == a.tag if g.tag in SHORT_WORDS else equal(g.form, a.form)
     if g.kind == a.kind == "union":
         return any_order(g.parts, a.parts)
     if g.kind in ("seq", "list") and a.kind in ("seq", "list"):
@@ -51,6 +75,11 @@ def same(g: Node, a: Node) -> bool | None:
         if len(group.parts) == 1 and group.tag == r"\{\}":
             return same(group.parts[0], one)  # {5} and 5
     return False
+
+
+def named_value(node: Node) -> bool:
+    """x = 5"""
+    return node.kind == "relation" and node.tag == "=" and label(node.parts[0]) is not None
 
 
 def every(verdicts) -> bool | None:
@@ -141,9 +170,18 @@ def same_parts(g: Node, a: Node) -> bool | None:
         return False
     labels = [[label(p.parts[0]) if p.kind == "relation" else None for p in n.parts] for n in (g, a)]
     named = [len(set(names)) > 1 and None not in names for names in labels]
-    if (tags and tags != {r"\{\}"}) or named[0] != named[1]:
-        return all_same(g.parts, a.parts)
-    return any_order(g.parts, a.parts)
+    roots = any(
+        len({name.partition("_")[0] for name in names}) == 1 for names, n in zip(labels, named, strict=True) if n
+    )
+    if named[0] != named[1] and not (roots and not tags):  # y=2, x=1 is (1,2); x_1=3, x_2=-3 is no pair
+        left = by_name(labels[0], g.parts) if named[0] else g.parts
+        return all_same(left, by_name(labels[1], a.parts) if named[1] else a.parts)
+    return all_same(g.parts, a.parts) if tags and tags != {r"\{\}"} else any_order(g.parts, a.parts)
+
+
+def by_name(names: list[str], parts: tuple) -> tuple:
+    """Parts in the order of their names, which is how a tuple without them is read."""
+    return tuple(part for _, part in sorted(zip(names, parts, strict=True), key=lambda pair: pair[0].strip("\\")))
 
 
 def some(verdicts) -> bool | None:
@@ -163,13 +201,16 @@ def same_relation(g: Node, a: Node) -> bool | None:
     names = {label(n.parts[0]) for n in (g, a) if n.kind == "relation"} - {None}
     if len(names) > 1 or (g.kind == "relation" and not names):
         return False  # 2x+3y=6 has no value
+    letters = [letter for name in names for letter in name.split(",")]
+    if max(map(len, letters), default=0) == 1 and letters != sorted(letters):
+        return False  # (y,x)=(1,2) is no plain (1,2)
     left, right = (n.parts[label(n.parts[0]) is not None :] if n.kind == "relation" else (n,) for n in (g, a))
     return every(same(x, y) for x in left for y in right)  # 2+2=4 is 4; 3=4 is nothing
 
 
 def same_equation(g: Node, a: Node) -> bool | None:
     names = [label(n.parts[0]) for n in (g, a)]
-    if None not in names and (names[0] == names[1] or names[0].endswith("()") != names[1].endswith("()")):
+    if None not in names and (names[0] == names[1] or names[0].endswith(")") != names[1].endswith(")")):
         verdict = same(g.parts[1], a.parts[1])
         if verdict is not False or not (g.parts[1].form and a.parts[1].form):
             return verdict
@@ -228,8 +269,12 @@ def reals(node: Node) -> tuple[str | None, list] | None:
         names = {f[0] for f in found if f}
         if None in found or len(names) > 1:
             return None
-        if node.tag == "and":  # x > 1 and x < 3
-            return (names.pop(), [meet(found)]) if len(found) == 2 and meet(found) else None
+        if node.kind == "list" and node.tag != "or":  # x > 1, x < 3 is one interval; x < 1, x > 3 is two
+            interval = meet(found) if len(found) == 2 else None
+            if interval is None or (empty := backwards(*interval[:2])) is None or (empty and node.tag == "and"):
+                return None
+            if not empty:
+                return names.pop(), [interval]
         return names.pop(), [interval for f in found for interval in f[1]]
     return None
 
@@ -241,6 +286,21 @@ def meet(found: list) -> tuple | None:
         for (low, x, left), (y, high, right) in ((first[0], second[0]), (second[0], first[0])):
             if x is PLUS and y is MINUS:
                 return low, high, left[0] + right[1]
+    return None
+
+
+def backwards(low: Node, high: Node) -> bool | None:
+    """Whether a lower bound is above the upper one, where both are numbers."""
+    ends = [approximate(end.form.quotient[0]) for end in (low, high)]
+    return None if None in ends or ends[0] == ends[1] else ends[0] > ends[1]
+
+
+def approximate(sum_: dict) -> float | None:
+    """The value of a sum of roots, pi and e."""
+    known = {r"\pi": math.pi, "e": math.e}
+    with contextlib.suppress(ValueError, ArithmeticError):
+        terms = [(float(c), [(known.get(a) or int(a), float(e)) for a, e in m]) for m, c in sum_.items()]
+        return math.fsum(c * math.prod(a**e for a, e in m) for c, m in terms)
     return None
 
 
@@ -261,7 +321,9 @@ def half_lines(relation: Node) -> tuple[str, list] | None:
         return None
     names = variables(quotient[0])
     slope = [c for m, c in quotient[0].items() if m and m[0][0] in names]
-    if len(names) != 1 or len(slope) != 1 or quotient[0].get(((name := names.pop(), 1),)) != slope[0]:
+    if len(names) != 1 or not all(map(re.compile(r"[^(\[]+").fullmatch, names)):  # |x| < 3 and e^x > 3 aren't solved
+        return None
+    if len(slope) != 1 or quotient[0].get(((name := names.pop(), 1),)) != slope[0]:
         return None
     rest = {m: -c / slope[0] for m, c in quotient[0].items() if m != ((name, 1),)}
     if name in variables(rest):
@@ -277,7 +339,7 @@ def same_reals(g: tuple, a: tuple) -> bool | None:
         return False
     merged = [merge(intervals) for _, intervals in (g, a)]
     if None not in merged:
-        return merged[0] == merged[1]
+        return bool(merged[0]) and merged[0] == merged[1]
     left = [Node("seq", i[:2], i[2]) for i in g[1]]
     right = [Node("seq", i[:2], i[2]) for i in a[1]]
     verdict = any_order(tuple(left), tuple(right))

@@ -17,8 +17,13 @@ RELATIONS = {"=": "=", "<": "<", ">": ">", r"\le": "<=", r"\ge": ">=", r"\ne": "
 MATRICES = {"pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array"}
 NO_UNIT = {
     "or", "and", "not", "mod", "about", "approximately", "approx", "if", "when", "where", "is", "but", "maybe",
-    "otherwise", "none", "all", "no", "than", "base",
+    "otherwise", "none", "all", "no", "than", "base", "least", "most", "plus", "minus", "times", "negative", "over",
+    "divided", "power", "root", "squared", "cubed", "factorial", "pi", "wrong", "incorrect", "false", "hundred",
+    "thousand", "million", "billion", "trillion", "dozen", "half", "halves", "third", "thirds", "quarters", "fourths",
+    "fifths", "sixths", "sevenths", "eighths", "ninths", "tenths", "hundredths", "thousandths", "zero", "one", "two",
+    "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "twenty",
 }  # fmt: skip
+LETTER_UNITS = set("mgshlnjwvacfk")  # of one letter, in lower case; others are variables: 5x, 5i, 5e
 UNIT_NAMES = {
     alias: name
     for name, aliases in {
@@ -61,7 +66,7 @@ def read(answer: str) -> Node:
     choice = CHOICE.fullmatch(s)
     if choice and ("\0" in s or "(" in s or (choice[1] or choice[2]) in "ABCDEFGH"):
         return Node("choice", tag=choice[1] or choice[2])
-    based = BASED.fullmatch(s)
+    based = BASED.fullmatch(re.sub(r"^[a-zA-Z]\s*=\s*", "", s))
     if based:
         base = NUMERALS[based[5]] if based[5] else int(based[3] or based[4])
         if (1 if based[2].isdigit() else 10) < base <= 36:
@@ -94,7 +99,7 @@ def build(tokens: list[str]) -> Node:
         nodes = [n for node in nodes for n in (node.parts if node.kind == "list" else (node,))]
         if len(nodes) > MAX_PARTS:
             raise TooCostly(f"a list of {len(nodes)} parts")
-        return Node("list", tuple(nodes), "and" if "\0and\0" in marks else "")
+        return Node("list", tuple(nodes), "and" if "\0and\0" in marks else "or" if "\0or\0" in marks else "")
     parts, marks = split(tokens, depths, (r"\cup",))
     if marks:
         return Node("union", tuple(map(build, parts)))
@@ -173,6 +178,8 @@ def bracketed(tokens: list[str]) -> Node:
         for bar in ("|", ":"):  # set-builder: {x : x > 3}
             parts, marks = split(inner, depth_of(inner), (bar,))
             if len(marks) == 1 and parts[0][:1] and parts[0][0].isalpha() and parts[0][1:2] in ([], [r"\in"]):
+                if parts[0][1:] not in ([], [r"\in", r"\reals"]):
+                    raise Unsupported("a set of other numbers")
                 return build(parts[1])
     node = build(inner)
     if node.kind == "list" and tokens[0] != "{":
@@ -240,7 +247,13 @@ def with_unit(tokens: list[str]) -> Node | None:
 
 def unit_node(tokens: list[str], name: str) -> Node:
     words = re.findall("[a-z%]+|[/23]", name.lower().replace(".", "").replace("per cent", "percent"))
-    if NO_UNIT & set(words) or re.search("[^a-z%/23^{}\0 .()*-]", name.lower()):
+    letters = {w for w in words if len(w) == 1 and w.isalpha()}
+    if (
+        NO_UNIT & set(words)
+        or letters - LETTER_UNITS
+        or name.count("%") > 1
+        or re.search("[^a-z%/23^{}\0 .()*-]", name.lower())
+    ):
         raise Malformed(f"{name.replace(chr(0), '')!r} is no unit")
     power = [{"square": "2", "sq": "2", "cubic": "3", "cu": "3"}.get(w) for w in words]
     plain = [
@@ -275,5 +288,5 @@ def label(node: Node) -> str | None:
         and len(tree[1]) == 2
         and tree[1][0] in (("v", "f"), ("v", "g"), ("v", "h"), ("v", "p"), ("v", "P"))
     ):
-        return f"{tree[1][0][1]}()"
+        return f"{tree[1][0][1]}({tree[1][1]})"
     return None
