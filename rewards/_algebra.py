@@ -162,6 +162,10 @@ class Exact(Arithmetic):
         angle = min(angle, 1 - angle)
         square = {0: 0, Fraction(1, 6): Fraction(1, 4), Fraction(1, 4): Fraction(1, 2), Fraction(1, 3): Fraction(3, 4)}
         square[Fraction(1, 2)] = 1
+        if angle in (Fraction(1, 12), Fraction(5, 12)):  # (sqrt 6 -+ sqrt 2) / 4
+            six, two = (self.root(Fraction(n), Fraction(1, 2)) for n in (6, 2))
+            total = self.add(six, self.negate(two) if angle < Fraction(1, 4) else two)
+            return self.multiply(constant(Fraction(sign, 4)), total)
         if angle not in square:
             raise Unsupported("an angle without square roots")
         return self.multiply(constant(sign), self.root(Fraction(square[angle]), Fraction(1, 2)))

@@ -19,6 +19,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 DEADLINE_S = 2.0  # for one pair; an honest one takes 0.01 to 0.1 s
@@ -92,6 +93,15 @@ def workers_here() -> int:
 
 _server: subprocess.Popen | None = None
 _owner = _workers = 0
+_lock = threading.Lock()
+
+
+def _unlock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)  # a fork must not wait for a thread that it doesn't have
 
 
 def start(workers: int | None = None) -> None:
@@ -131,6 +141,11 @@ def stop() -> None:
 def _ask(requests: list[list[str]]) -> list[bool | None]:
     if not requests:
         return []
+    with _lock:  # one conversation at a time
+        return _converse(requests)
+
+
+def _converse(requests: list[list[str]]) -> list[bool | None]:
     for _ in range(2):  # a server that died meanwhile is replaced once
         start()
         with contextlib.suppress(BrokenPipeError):

@@ -12,7 +12,7 @@ UNICODE = str.maketrans(
     {
         **{chr(c): chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F)},  # full-width ASCII
         **dict.fromkeys("−–—‐‑‒﹣", "-"), **dict.fromkeys("×·∙⋅✕∗", "*"), **dict.fromkeys("÷⁄∕", "/"),
-        **dict.fromkeys("\xa0\u2002\u2003\u2004\u2005\u3000", " "), "\u202f": "\u2009", "\u200a": "",
+        **dict.fromkeys("\u2002\u2003\u2004\u2005\u3000", " "), "\u202f": "\u2009", "\xa0": "\u2009", "\u200a": "",
         **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\xad", ""),
         **{c: rf"\frac{{{n}}}{{{d}}}" for c, n, d in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "112131234151357", "233445555668888", strict=True)},
         **{c: rf"\{name} " for c, name in zip(
@@ -41,12 +41,16 @@ _SAME = {
     r"\frac ": "dfrac tfrac cfrac", r"\binom ": "dbinom tbinom", r"\le ": "leq leqslant", r"\ge ": "geq geqslant",
     r"\ne ": "neq", "<": "lt", ">": "gt", r"\emptyset ": "varnothing", r"\{": "lbrace", r"\}": "rbrace",
     "|": "lvert rvert vert mid", r"\infty ": "infin", r"\overline ": "bar", r"^\circ ": "degree", "\0or\0": "lor vee",
-    r"\phi ": "varphi", r"\epsilon ": "varepsilon", r"\to ": "rightarrow", "_": "_", "^": "^",
+    r"\phi ": "varphi", r"\epsilon ": "varepsilon", r"\to ": "rightarrow", ":": "colon", "_": "_", "^": "^",
 }  # fmt: skip
 SPELLING = {"\\" + name: to for to, names in _SAME.items() for name in names.split()} | {"\\ ": " "}
 TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|mathrm|mathsf|mbox|hbox|operatorname\*?)\s*\{([^{}]*)\}"
 )
+EMPTY = re.compile(r"(?:\\(?:text|mathrm|mbox))?\s*\{\}")
+UNIT_FRACTION = re.compile(r"\\frac\s*\{\s*\0([^\0]*)\0\s*\}\s*\{\s*\0([^\0]*)\0\s*\}")
+UNIT_POWER = re.compile(r"\0([^\0]*?)\s*([a-zA-Z]+)\s*\0\s*\^\s*\{\s*-([123])\s*\}")  # m s^{-1} is m/s
+AREA = re.compile(r"\s*([ckm]?m|in|ft|yd|mi)\s*\^\s*([23])\s*")
 BOLD = re.compile(r"\\(?:underline|ensuremath|mathop|framebox|mathbf|mathit|boldsymbol|bm|vec|mathcal)\s*(?=\{)")
 BOX = re.compile(r"\\[bf]box(?:ed)?\s*\{(.*)\}|\\boxed\s*\{(.*)\}", re.S)
 GROUPED = re.compile("(?<![0-9.,])[0-9]{1,3}(?:(?:\u2009|\\{,\\}|\u200a*,\u200a+ *)[0-9]{3})+(?![0-9])")
@@ -70,9 +74,11 @@ def normalize(answer: str) -> str:
     while (box := BOX.fullmatch(s.strip("$ \n."))) and balanced(box[1] or box[2] or ""):
         s = (box[1] or box[2] or "").strip()
     s = COMMAND.sub(_command, s)
-    s = s.replace("$", "").replace("~", " ").replace("{}", "")
+    s = EMPTY.sub("", s.replace("$", "").replace("~", " ")).replace("{:}", ":")
     for _ in range(3):  # wrappers in wrappers
         s = TEXT.sub(_text, s)
+    s = UNIT_FRACTION.sub("\0\\1/\\2\0", s)
+    s = UNIT_POWER.sub(lambda m: f"\0{m[1]}/{m[2]}\0" + (f"^{m[3]}" if m[3] != "1" else ""), s)
     s = BOLD.sub("", re.sub(r"\\mathbb\s*(?:\{\s*R\s*\}|R)", r"\\reals ", s))
     s = GROUPED.sub(lambda m: re.sub("[^0-9]", "", m[0]), s).replace("\u2009", " ").replace("\u200a", "")
     s = DOTTED.sub(lambda m: rf"\overline{{{''.join(filter(None, m.groups()))}}}", s)
@@ -82,6 +88,7 @@ def normalize(answer: str) -> str:
     s = re.sub(r"([)\]])\s*U\s*([(\[])", r"\1\\cup \2", s)
     s = re.sub(r"\0\s*\(?base[ -](?:([0-9]+)\)?\s*\0|\0\s*([0-9]+))", r"_{\1\2}", s)
     s = LEAD.sub("", s.strip(), count=1) if LEAD.match(s.strip()) else s
+    s = re.sub(r"^\s*=(?!=)\s*", "", s)
     pieces = s.split("\0")  # every second one is text already
     s = "\0".join(p if i % 2 else PROSE.sub(_prose, p) for i, p in enumerate(pieces))
     return re.sub(r"\0\s+\0", " ", re.sub(r"(?:[.,;\s]|\\\\)+$", "", s)).strip()
@@ -96,6 +103,8 @@ def _command(match: re.Match) -> str:
 def _text(match: re.Match) -> str:
     r"""\text{...} keeps its words between NULs; a number or formula in it is only a formula; i and e are constants."""
     inner = match[1].replace("\0", "")
+    if area := AREA.fullmatch(inner):
+        return f"\0{area[1]}\0^{area[2]}"
     if match[0].startswith((r"\mathrm", r"\operatorname")) and (inner in ("i", "e") or inner.strip() in WORDS):
         return inner if len(inner) == 1 else f"\\{inner.strip()} "
     return f"\0{inner}\0" if "base" in inner or re.fullmatch(r"[\s(]*[^\W\d_][^=<>+*^\\_0-9]*", inner) else inner

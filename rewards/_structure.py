@@ -71,7 +71,11 @@ def read(answer: str) -> Node:
         base = NUMERALS[based[5]] if based[5] else int(based[3] or based[4])
         if (1 if based[2].isdigit() else 10) < base <= 36:
             return Node("based", tag=f"{based[1]}{based[2].lstrip('0').upper() or '0'} base {base}")
-    if WORDS.fullmatch(s) and ("\0" in s or re.search("[a-zA-Z]{4}", s)) and not re.search(r"\0\s*(?:or|and)\s*\0", s):
+    if (
+        WORDS.fullmatch(s)
+        and ("\0" in s or not s.isascii() or re.search("[a-zA-Z]{4}", s))
+        and not re.search(r"\0\s*(?:or|and)\s*\0", s)
+    ):
         words = " ".join(s.replace("\0", " ").casefold().split()).strip(" .,")
         return Node("words", tag=re.sub("^(?:an?|the) ", "", words))
     if "(" not in s and "[" not in s and r"\{" not in s:  # inside brackets 1,234 is two numbers

@@ -11,7 +11,13 @@ def text_of(completion: str | list[dict]) -> str:
     """The text of a completion given as a string or as a list of messages."""
     if isinstance(completion, str):
         return completion
-    return "".join(m["content"] or "" for m in completion if m["role"] == "assistant")
+    contents = (m.get("content") or "" for m in completion if m.get("role") == "assistant")
+    return "".join(c if isinstance(c, str) else "".join(map(_part, c)) for c in contents)
+
+
+def _part(part: str | dict) -> str:
+    """The text of one part of a message, which has none where it is an image."""
+    return part if isinstance(part, str) else part.get("text") or ""
 
 
 def final_answer(text: str) -> str | None:

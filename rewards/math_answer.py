@@ -59,7 +59,7 @@ def math_answer(
 def judge(texts: list[str], golds: list[str | None]) -> list[Verdict]:
     """A verdict for each completion. What needs math-verify goes there together, so that its workers share it."""
     verdicts, pending = [], {}
-    for text, gold in zip(texts, golds, strict=True):
+    for text, gold in zip(texts, map(as_text, golds), strict=True):
         if gold is None or not readable(gold):
             verdicts.append(Verdict(None, "ungradable", "the gold answer can't be read"))
             continue
@@ -75,6 +75,13 @@ def judge(texts: list[str], golds: list[str | None]) -> list[Verdict]:
         else:
             verdicts[i] = Verdict(float(equal), "math_verify", f"math-verify says {'equal' if equal else 'different'}")
     return verdicts
+
+
+def as_text(gold) -> str | None:
+    """A gold answer as text; None for what is neither text nor a whole number, whose meaning would be a guess."""
+    if isinstance(gold, int) and not isinstance(gold, bool):
+        return str(gold) if abs(gold) < 10**MAX_ANSWER else None
+    return gold if isinstance(gold, str) else None
 
 
 _known: dict[tuple[str, str], bool | None] = {}  # what math-verify said
@@ -173,12 +180,16 @@ def main() -> None:
     found, where = extract(options.text)
     (verdict,) = judge([options.text], [options.gold])
     shown = [normalize(side or "").replace("\0", '"')[:200] for side in (options.gold, found)]
-    print(f"answer   {'none: ' if found is None else repr(found[:200]) + ', from '}{where}")
-    print(f"gold     {shown[0]}")
+    lines = [f"answer   {'none: ' if found is None else repr(found[:200]) + ', from '}{where}", f"gold     {shown[0]}"]
     if found is not None:
-        print(f"read as  {shown[1]}")
-    print(f"decided  by {verdict.path}: {verdict.reason}")
-    print(f"score    {verdict.score}")
+        lines.append(f"read as  {shown[1]}")
+    lines += [f"decided  by {verdict.path}: {verdict.reason}", f"score    {verdict.score}"]
+    print("\n".join(map(printable, lines)))
+
+
+def printable(text: str) -> str:
+    """Model text must not steer a terminal, nor fail on one that knows ASCII only."""
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import unicodedata
 from rewards._text import text_of
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+UNSEEN = {"Cf", "Cc", "Cs", "Zs", "Zl", "Zp", "Mn", "Mc", "Me"}  # marks need a letter
+BLANK = set("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs by category, blank in print
 # what R1-Zero's template shows between the tags: copying it is not thinking
 PLACEHOLDERS = {"reasoning process here", "answer here"}
 
@@ -41,5 +43,6 @@ def well_formed(text: str, prefilled: bool = False) -> bool:
 
 def visible(body: str) -> bool:
     """Whether a reader would see anything but the template's own words: zero-width and control characters don't count."""
-    seen = "".join(c for c in body if unicodedata.category(c) not in ("Cf", "Cc", "Zs", "Zl", "Zp")).strip()
-    return bool(seen) and body.strip() not in PLACEHOLDERS
+    if body.strip().rstrip(" .!").casefold() in PLACEHOLDERS:
+        return False
+    return any(c not in BLANK and unicodedata.category(c) not in UNSEEN for c in body)

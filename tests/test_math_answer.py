@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,7 +117,11 @@ def test_math_answer_takes_messages_and_ignores_other_columns():
     assert math_answer(completions, answer=["5", "5"], prompts=["p", "p"], trainer_state=None) == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("gold", [None, "", "  ", "(", "\\frac{1}{"])
+def test_a_gold_of_whole_numbers_is_text():
+    assert math_answer(["\\boxed{5}", "\\boxed{6}"], answer=[5, 5]) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("gold", [None, "", "  ", "(", "\\frac{1}{", 5.0, math.nan, ["5"], {"a": 5}, True])
 def test_broken_gold_gives_none_whatever_the_completion_says(gold):
     assert math_answer(["<answer>5</answer>", "", "<answer>(</answer>"], answer=[gold] * 3) == [None] * 3
 
@@ -411,6 +416,23 @@ def test_a_verdict_is_explained(gold, text, expected):
     assert len(done.stdout.splitlines()) <= 6 and not done.stderr
     for line in expected:
         assert line in done.stdout
+
+
+def test_an_explanation_steers_no_terminal():
+    text = "<answer>\\boxed{5\x1b[31m é}</answer>"
+    command = [sys.executable, "-m", "rewards.math_answer", "--gold", "é\x1b]0;x\x07", "--text", text]
+    for env in ({}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}):
+        done = subprocess.run(
+            command, capture_output=True, check=True, cwd=Path(__file__).parents[1], env=os.environ | env
+        )
+        assert done.stdout.isascii() and not {7, 27} & set(done.stdout) and len(done.stdout.splitlines()) == 5
+
+
+def test_threads_do_not_mix_their_verdicts():
+    pairs = [[(f"{{{n} \\choose 1}}", str(n + (n + k) % 2)) for n in range(30, 60)] for k in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for batch, got in zip(pairs, pool.map(_math_verify.equal, pairs), strict=True):
+            assert got == [gold == f"{{{answer} \\choose 1}}" for gold, answer in batch]
 
 
 def asked(n: int) -> float:

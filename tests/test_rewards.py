@@ -31,10 +31,17 @@ GOOD = "<think>\nI add them.\n</think>\n<answer>\n5\n</answer>"
         ("<think></think><answer>5</answer>", 0.0),
         ("<think>a</think><answer> \n</answer>", 0.0),
         ("<think>\u200b</think><answer>5</answer>", 0.0),
+        *(
+            (f"<think>a{blank}</think><answer>{blank}</answer>", 0.0)
+            for blank in "\u2800\u3164\u115f\u1160\uffa0\u034f\ufe0f\u0301"
+        ),
+        ("<think>हिन्दी</think><answer>é</answer>", 1.0),
         ("<think>a</think><answer>5", 0.0),
         ("<Think>a</Think><Answer>5</Answer>", 0.0),
         ("<think >a</think><answer>5</answer>", 0.0),
         ("<think> reasoning process here </think> <answer> answer here </answer>", 0.0),
+        ("<think>Reasoning process here.</think><answer>5</answer>", 0.0),
+        ("<think>a</think><answer>Answer here.</answer>", 0.0),
         ("5", 0.0),
         ("", 0.0),
     ],
@@ -42,6 +49,13 @@ GOOD = "<think>\nI add them.\n</think>\n<answer>\n5\n</answer>"
 def test_think_format(text, want):
     assert think_format([text]) == [want]
     assert think_format([[{"role": "assistant", "content": text}]], prompts=["ignored"]) == [want]
+
+
+def test_messages_without_a_plain_text_content():
+    parts = [{"type": "text", "text": GOOD[:20]}, {"type": "image"}, GOOD[20:]]
+    turns = [parts, None, ""]
+    assert think_format([[{"role": "assistant", "content": c}] for c in turns]) == [1.0, 0.0, 0.0]
+    assert think_format([[{"role": "assistant"}], [{"content": GOOD}], []]) == [0.0, 0.0, 0.0]
 
 
 def test_think_format_after_a_prompt_that_ends_in_think():
