@@ -45,6 +45,8 @@ BASED = re.compile(
 )
 SEPARATORS = (",", ";", "\0or\0", "\0and\0")
 
+NAME_SIGNS = {"'", r"\angle", r"\overline", r"\hat", r"\cap", r"\cup", r"\triangle", r"\prime", "{", "}", "(", ")", "|"}
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -113,6 +115,12 @@ def build(tokens: list[str]) -> Node:
             return build(parts[1])
         if r"\in" in marks:
             raise Unsupported("a relation of relations")
+        if (
+            marks == ["="]
+            and NAME_SIGNS - set("{}()|") & set(parts[0])
+            and all(t.isalpha() or t in NAME_SIGNS for t in parts[0])
+        ):
+            return Node("relation", (Node("words", tag=" ".join(parts[0])), build(parts[1])), "=")
         return Node("relation", tuple(map(build, parts)), " ".join(RELATIONS[m] for m in marks))
     if whole and tokens[0] in ("(", "[", r"\{", r"\langle") and not (tokens[0] != r"\{" and depths[0] is None):
         return bracketed(tokens)
