@@ -44,9 +44,11 @@ COMMANDS = frozenset(
     alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega
     Gamma Delta Theta Lambda Sigma Phi Psi Omega""".split()  # noqa: SIM905
 )
+# understood in these forms only
 INFIX = re.compile(
     r"\{[^{}]*[^{}\s]\s*\\(?:choose|over)(?![a-zA-Z])\s*[^{}\s][^{}]*\}|\^\\circ"
-)  # understood in this form only
+    r"|^\\mathbb\{R\}\s*\\setminus(?=\s*(?:\\\{[^{}]*\\\}|[\[(][^()\[\]]*[\])])$)"
+)
 
 
 def refusal(text: str) -> str | None:

@@ -49,6 +49,13 @@ def defined(tree: tuple) -> bool:
     return False
 
 
+def near(tree: tuple, value: float, within: float) -> bool:
+    """Whether a tree without variables is as near to a value as that."""
+    with contextlib.suppress(Undefined, Unsupported, ArithmeticError, ValueError):
+        return not letters(tree) and abs(ball(tree, values([], ()))[0] - value) <= within
+    return False
+
+
 def values(names: list[str], point: tuple) -> dict:
     at = {name: (float(value), abs(value) * ULP) for name, value in zip(names, point, strict=False)}
     return at | {r"\pi": (math.pi, math.pi * ULP), "e": (math.e, math.e * ULP), "i": (1j, 0.0)}

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from rewards._algebra import Exact, Form
 from rewards._latex import CLOSE, FUNCTIONS, OPEN, Malformed, Parser, TooCostly, Unsupported, tokenize
+from rewards._refute import near
 from rewards._spelling import THOUSANDS, normalize
 
 MAX_PARTS = 150
@@ -122,6 +123,13 @@ def build(tokens: list[str]) -> Node:
         ):
             return Node("relation", (Node("words", tag=" ".join(parts[0])), build(parts[1])), "=")
         return Node("relation", tuple(map(build, parts)), " ".join(RELATIONS[m] for m in marks))
+    parts, marks = split(tokens, depths, (r"\approx",))
+    if marks:  # 12\pi \approx 37.7 is 12\pi, where that is its rounding
+        node, decimal = build(parts[0]), "".join(parts[1])
+        fits = len(parts) == 2 and node.form and re.fullmatch(r"[0-9]+\.([0-9]{1,15})", decimal)
+        if fits and near(node.form.tree, float(decimal), 0.1 ** len(fits[1])):
+            return node
+        raise Malformed("no rounding of what stands before it")
     if whole and tokens[0] in ("(", "[", r"\{", r"\langle") and not (tokens[0] != r"\{" and depths[0] is None):
         return bracketed(tokens)
     if r"\begin" in tokens:
