@@ -50,7 +50,10 @@ def code_tests(
     thoughts. tests, one a completion, as a dict or its JSON:
       {"type": "stdin", "cases": [{"input": str, "output": str}, ...], "time_limit": seconds}
       {"type": "assert", "setup": str, "asserts": [str, ...], "time_limit": seconds}
-    None where these are unusable, and for all where this machine allows no isolation: nothing is ever run without.
+    Asserts share one run of the module. They may import the standard library, NumPy, and from `solution`; what they bind
+    themselves is theirs, and an object of the candidate is no evidence: it has no truth value, and equals no literal.
+    None where the tests are unusable (none at all, another import, one that runs nothing), and for all where this machine
+    allows no isolation: nothing is ever run without.
     Raises SandboxDied when the sandbox can't be kept alive; that is never a 0.0.
     """
     start = time.perf_counter()
