@@ -24,6 +24,7 @@ NO_UNIT = {
     "fifths", "sixths", "sevenths", "eighths", "ninths", "tenths", "hundredths", "thousandths", "zero", "one", "two",
     "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "twenty",
 }  # fmt: skip
+MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 LETTER_UNITS = set("mgshlnjwvacfk")  # of one letter, in lower case; others are variables: 5x, 5i, 5e
 UNIT_NAMES = {
     alias: name
@@ -120,6 +121,7 @@ def build(tokens: list[str]) -> Node:
             marks == ["="]
             and NAME_SIGNS - set("{}()|") & set(parts[0])
             and all(t.isalpha() or t in NAME_SIGNS for t in parts[0])
+            and any(map(str.isalpha, parts[0]))
         ):
             return Node("relation", (Node("words", tag=" ".join(parts[0])), build(parts[1])), "=")
         return Node("relation", tuple(map(build, parts)), " ".join(RELATIONS[m] for m in marks))
@@ -267,6 +269,9 @@ def with_unit(tokens: list[str]) -> Node | None:
 
 def unit_node(tokens: list[str], name: str) -> Node:
     words = re.findall("[a-z%]+|[/23]", name.lower().replace(".", "").replace("per cent", "percent"))
+    factor = 1
+    while words and words[0] in MULTIPLES:  # 5 million dollars
+        factor *= MULTIPLES[words.pop(0)]
     letters = {w for w in words if len(w) == 1 and w.isalpha()}
     if (
         NO_UNIT & set(words)
@@ -284,8 +289,12 @@ def unit_node(tokens: list[str], name: str) -> Node:
         if not p
     ]
     node = build(tokens)
-    if node.kind in ("unit", "words"):
+    if node.kind in ("unit", "words") or (factor > 1 and not node.form):
         raise Malformed("two units")
+    if factor > 1:
+        node = Node("form", form=Form(("n", Fraction(factor))).times(node.form))
+    if not words and factor > 1:
+        return node
     return Node("unit", (node,), "".join(plain + [p for p in power if p]))
 
 
