@@ -6,7 +6,8 @@ What is taken as equal, where people may differ:
 - 50% is 1/2, and 50 where only one side has the sign; likewise 180 degrees and pi. 5 and 500 never are.
 - a unit on one side only is dropped; two different units are wrong, and nothing is converted.
 - x=5 is 5, and 2+2=4 is 4, but 3=4 is neither; an equation may be scaled: y=2x+1 is 2x-y+1=0.
-- x>3 is (3,\infty); {1,2} and (1,2) may lose their brackets but not change them; 4:6 is 2:3, unless it looks like a time.
+- x>3 is (3,\infty), and x>1, x<3 is (1,3); {1,2} and (1,2) may lose their brackets but not change them.
+- 4:6 is 2:3, unless it looks like a time.
 - 1011_2 needs its base: 11 and 1011 are not it.
 """
 
@@ -22,23 +23,9 @@ from rewards._structure import Node, kinds, label
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 SHORT_WORDS = {
-    "no",
-    "yes",
-    "odd",
-    "red",
-    "one",
-    "two",
-    "six",
-    "ten",
-    "all",
-    "any",
-    "mon",
-    "tue",
-    "wed",
-    "thu",
-    "fri",
-    "sat",
-}
+    "ii", "iii", "no", "yes", "odd", "red", "one", "two", "six", "ten", "all", "any", "mon", "tue", "wed", "thu",
+    "fri", "sat",
+}  # fmt: skip
 ZERO = Form(("n", Fraction(0)))
 SCALES = {"%": Form(("n", Fraction(1, 100))), "degree": Form(("/", ("v", r"\pi"), ("n", Fraction(180))))}
 
