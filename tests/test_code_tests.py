@@ -1,13 +1,17 @@
 """Programs, honest and hostile, against their tests, in every tier of isolation that this machine can show."""
 
+import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
+import venv
 from pathlib import Path
 
 import pytest
@@ -26,11 +30,12 @@ CASES = [json.loads(line) for line in (REPO / "tests/cases/code_cases.jsonl").re
 LAUNCHER = """
 import errno, os, struct, sys
 from rewards._sandbox import isolation, syscalls
-for capability in set(range(64)) - {31}:  # SETFCAP: without it, the user id 0 can't be mapped; others need nothing
-    isolation.LIBC.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 calls, arch, _ = syscalls.of_this_machine()
-isolation.check(isolation.LIBC.syscall(calls["capset"], struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
-if sys.argv[1] == "container":
+if sys.argv[1] != "root in a container":
+    for capability in set(range(64)) - {31}:  # SETFCAP: without it, the user id 0 can't be mapped; others need nothing
+        isolation.LIBC.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+    isolation.check(isolation.LIBC.syscall(calls["capset"], struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
+if "container" in sys.argv[1]:
     numbers = {"x86_64": (272, 165, 308), "aarch64": (97, 40, 268)}[os.uname().machine]
     program = isolation.prologue(arch)
     for number in numbers:
@@ -49,6 +54,31 @@ def launch(way: str, *arguments: str) -> list[str]:
             pytest.skip("needs root")
         return [sys.executable, *arguments]
     return [sys.executable, "-c", LAUNCHER, way, *arguments]
+
+
+@functools.cache
+def doctor(way: str) -> str:
+    done = subprocess.run(launch(way, "-m", "rewards.code_tests", "--doctor"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def way(request) -> str:
+    """A way to run, skipped only where the kernel itself refuses its namespaces."""
+    told = doctor(request.param)
+    if f"Isolation: {WAYS[request.param]}\n" not in told and "unshare" in told and request.param != "container":
+        pytest.skip(told)
+    return request.param
+
+
+@pytest.fixture
+def with_namespaces():
+    if shared().tier == isolation.LANDLOCK:
+        pytest.skip("programs can't write files or start processes in this machine's tier")
+
+
+every_way = pytest.mark.parametrize("way", WAYS, indirect=True)
 
 
 def completion(code: str) -> str:
@@ -77,7 +107,7 @@ print(json.dumps({"tier": shared().tier, "scores": scores}))
 """
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 def test_the_labelled_cases(way):
     """Every kind of honest program and every known cheat, in each tier: right scores, and nothing reached outside."""
     command = launch(way, "-c", SCORE_CASES, str(REPO / "tests/cases/code_cases.jsonl"))
@@ -124,13 +154,44 @@ def test_humaneval():
     assert code_tests([completion(p["prompt"]) for p in problems], tests=tests) == [0.0] * 164
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 def test_doctor_names_the_tier_and_why(way):
-    done = subprocess.run(launch(way, "-m", "rewards.code_tests", "--doctor"), capture_output=True, text=True)
-    assert done.returncode == 0
-    assert f"Isolation: {WAYS[way]}\n" in done.stdout and "Not covered" in done.stdout
-    assert ("not namespaces: " in done.stdout) == (way != "root")
-    assert ("not user namespaces: " in done.stdout) == (way == "container")
+    told = doctor(way)
+    assert f"Isolation: {WAYS[way]}\n" in told and "Not covered" in told
+    assert ("not namespaces: " in told) == (way != "root")
+    assert ("not user namespaces: " in told) == (way == "container")
+
+
+def test_root_in_a_container_can_still_import():
+    """Another user id can't get to a Python below /root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    code = (
+        "from rewards._sandbox.pool import Pool, Run\n"
+        "def one():\n    return (yield Run('stdin', 'import numpy, asyncio, xml.dom', '', 5.0)).code\n"
+        "pool = Pool(workers=1)\nprint(pool.tier, pool.map([one()]))"
+    )
+    done = subprocess.run(launch("root in a container", "-c", code), capture_output=True, text=True)
+    assert done.stdout == f"{isolation.LANDLOCK} [0]\n", done.stderr
+
+
+def test_an_environment_below_tmp(tmp_path):
+    """The new file system is put together in /tmp: what is taken from below it must be found all the same."""
+    if os.geteuid() != 0 or not tmp_path.is_relative_to("/tmp"):
+        pytest.skip("needs root, and a temporary folder in /tmp")
+    venv.create(tmp_path / "venv", symlinks=True)
+    packages = next((tmp_path / "venv/lib").glob("*/site-packages"))
+    for name in isolation.PACKAGES:
+        if (source := Path(sysconfig.get_path("platlib")) / name).exists():
+            shutil.copytree(source, packages / name)
+    code = (
+        "from rewards._sandbox.pool import Pool, Run\n"
+        "def one():\n    return (yield Run('stdin', 'import numpy', '', 5.0)).code\n"
+        "pool = Pool(workers=1)\nprint(pool.tier, pool.map([one()]))"
+    )
+    python = str(tmp_path / "venv/bin/python")
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(REPO)})
+    assert done.stdout == f"{isolation.NAMESPACES} [0]\n", done.stderr
 
 
 def test_without_isolation_there_is_no_reward(monkeypatch, caplog):
@@ -165,7 +226,7 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 def test_nothing_survives_a_killed_trainer(way):
     trainer = subprocess.Popen(launch(way, "-c", ENDLESS), stdout=subprocess.PIPE, text=True)
     assert trainer.stdout.readline() == "starting\n"
@@ -194,7 +255,7 @@ BOMBS = [
 ]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 def test_honest_programs_beside_64_bombs(way):
     honest = "n = int(input())\nprint(sum(i * i % 7 for i in range(n)))"
     want = str(sum(i * i % 7 for i in range(300_000)))
@@ -235,7 +296,7 @@ def test_ranks_share_the_cores(monkeypatch):
     assert sorted(taken) == cores
 
 
-def test_many_runs_leave_nothing_behind():
+def test_many_runs_leave_nothing_behind(with_namespaces):
     pool = shared()
     completions = [completion("print(input())\nopen('/tmp/left', 'w').write('x')")] * 200
     tests = [printing("7", "7")] * 200
@@ -456,6 +517,8 @@ def test_asserts(code, asserts, want):
     ],
 )
 def test_programs(code, output, want):
+    if shared().tier == isolation.LANDLOCK and any(w in code for w in ("'w'", "'w+'", "multiprocessing")):
+        pytest.skip("programs can't write files or start processes in this machine's tier")
     assert score(code, printing(output, "a b\nc\n")) == want
 
 
@@ -475,7 +538,7 @@ def test_without_namespaces_no_signal_can_be_sent(call):
     assert done.stdout == "[1, 0]\n", done.stderr
 
 
-def test_a_scratch_folder_is_private_and_emptied():
+def test_a_scratch_folder_is_private_and_emptied(with_namespaces):
     deep = "import os\nfor i in range(2000):\n    os.mkdir('d', 0)\n    os.chmod('d', 0o700)\n    os.chdir('d')\n"
     look = "import os\nprint(os.listdir('/tmp'))"
     messy = (
@@ -492,7 +555,7 @@ def test_a_scratch_folder_is_private_and_emptied():
     pool.close()
 
 
-def test_a_program_cannot_leave_its_worker_broken_or_a_note_behind():
+def test_a_program_cannot_leave_its_worker_broken_or_a_note_behind(with_namespaces):
     pool = Pool(workers=1)
 
     def one(code):

@@ -23,6 +23,7 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 
 from rewards._sandbox import syscalls
 
@@ -114,12 +115,14 @@ def build_root(owner: int) -> None:
     tops, hidden = library()
     packages = {p: f"/packages/{os.path.basename(p)}" for p in installed()}
     where = {p: p for p in (*tops, *DEVICES)} | packages
-    handles = {p: os.open(p, os.O_PATH | os.O_CLOEXEC) for p in where}  # the sources may lie below ROOT
+    # the sources may lie below ROOT, and are then out of sight
+    handles = {p: os.open(p, os.O_PATH | os.O_CLOEXEC) for p in where}
+    folders = {p for p in where if os.path.isdir(p)}
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     for path, inside in where.items():
         target = ROOT + inside
-        if os.path.isdir(path):
+        if path in folders:
             os.makedirs(target)
         else:
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -338,6 +341,12 @@ def may_change_user() -> bool:
     return all(effective >> bit & 1 for bit in (5, 6, 7))  # CAP_KILL, CAP_SETGID, CAP_SETUID
 
 
+def open_to_others(paths: list[str]) -> bool:
+    """Whether any user can get to these folders: not to a Python below /root."""
+    ways = {str(folder) for path in paths for folder in (path, *Path(path).parents)}
+    return all(os.stat(folder).st_mode & 0o001 for folder in ways if os.path.isdir(folder))
+
+
 def enter(tier: str) -> None:
     """Leave the namespaces of the trainer: what this process forks from now on is in the new ones. Raises OSError."""
     if tier == NAMESPACES:
@@ -367,7 +376,9 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
     packages = [os.path.dirname(p) if tier == LANDLOCK else "/packages" for p in installed()[:1]]
     tops, _ = library()
     importable = [p for p in sys.path if p.startswith(tuple(tops)) and "-packages" not in p] + packages
-    own_id = spare_uid(slot) if tier != USER_NAMESPACES and may_change_user() else None
+    own_id = None
+    if tier != USER_NAMESPACES and may_change_user() and (tier == NAMESPACES or open_to_others(tops)):
+        own_id = spare_uid(slot)
     ruleset = second = None
     if tier == LANDLOCK:
         proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
