@@ -29,7 +29,6 @@ MAX_CODE = 1 << 20  # characters
 PYTHON = ("python", "py", "pypy")
 LANGUAGE = re.compile(r"[\s{.]*([a-z+#]*)")  # python of python3.11, {.python} and python:main.py
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
-METRICS = ("ungradable", "no_code", "timeouts", "over_limits", "all_passed")
 
 
 class Verdict(NamedTuple):

@@ -29,19 +29,19 @@ CASES = [json.loads(line) for line in (REPO / "tests/cases/code_cases.jsonl").re
 # container that allows no namespaces: unshare, mount and setns fail
 LAUNCHER = """
 import errno, os, struct, sys
-from rewards._sandbox import isolation, syscalls
+from rewards._sandbox import seccomp, syscalls
 calls, arch, _ = syscalls.of_this_machine()
 if sys.argv[1] != "root in a container":
     for capability in set(range(64)) - {31}:  # SETFCAP: without it, the user id 0 can't be mapped; others need nothing
-        isolation.LIBC.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
-    isolation.check(isolation.LIBC.syscall(calls["capset"], struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
+        seccomp.LIBC.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+    seccomp.check(seccomp.LIBC.syscall(calls["capset"], struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
 if "container" in sys.argv[1]:
     numbers = {"x86_64": (272, 165, 308), "aarch64": (97, 40, 268)}[os.uname().machine]
-    program = isolation.prologue(arch)
+    program = seccomp.prologue(arch)
     for number in numbers:
-        program += isolation.instruction(isolation.EQUAL, number, 0, 1)
-        program += isolation.instruction(isolation.RETURN, isolation.fail(errno.EPERM))
-    isolation.load(program + isolation.instruction(isolation.RETURN, isolation.ALLOW))
+        program += seccomp.instruction(seccomp.EQUAL, number, 0, 1)
+        program += seccomp.instruction(seccomp.RETURN, seccomp.fail(errno.EPERM))
+    seccomp.load(program + seccomp.instruction(seccomp.RETURN, seccomp.ALLOW))
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 WAYS = {"root": isolation.NAMESPACES, "user": isolation.USER_NAMESPACES, "container": isolation.LANDLOCK}
@@ -425,7 +425,13 @@ def test_no_secret_is_in_reach(monkeypatch):
          ["assert V([1, 2, 3])[0:2] == [1, 2]", "v = V(1); del v.x; assert not hasattr(v, 'x')", "assert V(1).__dict__ == {'x': 1}"], 1.0),
         ("class C:\n    seen = None\n    def __enter__(self): return self\n    def __exit__(self, kind, *_): self.seen = kind and kind.__name__; return True",
          ["c = C()\nwith c:\n    raise ValueError('x')\nassert c.seen == 'ValueError'"], 1.0),
+        ("class C:\n    def __enter__(self): return self\n    def __exit__(self, *e): return True",
+         ["with C() as c:\n    assert c is not None"], 1.0),
         # cheats
+        ("class C:\n    v = object()\n    def __enter__(self): return self\n    def __exit__(self, *e): return True",
+         ["with C() as c:\n    assert c.v > 4"], 0.0),
+        ("class C:\n    def __eq__(self, o): raise StopIteration\n    def __hash__(self): return 0",
+         ["x = C(); assert all(map(lambda y: y == x, [C(), C()]))"], 0.0),
         ("import os\nos.kill(-1, 9)", ["assert f() == 1"], 0.0),
         ("import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass", ["assert f() == 1"], 0.0),
         ("import sys\ng = sys._getframe(1).f_globals\ng['_origin'] = lambda v: ['operator', 'pos'] if v == 1 else None\n"

@@ -32,7 +32,7 @@ OPERATIONS = {
     ).split()
 } | {
     "contents": wire.contents,
-    "exit": lambda *a: _exit(*a),
+    "exit": lambda *args: _exit(*args),
     "delattr": delattr,
     "await": lambda coroutine: importlib.import_module("asyncio").run(coroutine),
 }
@@ -105,7 +105,6 @@ def serve(fd: int, code: str) -> None:
     def unhandle(tag: str, content: object) -> object:
         if tag == "mine":
             return objects[content]
-
         if tag == "iterator":
             return iter(wire.decode(content, unhandle))
 

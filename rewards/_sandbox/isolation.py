@@ -25,14 +25,23 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-from rewards._sandbox import syscalls
+from rewards._sandbox import seccomp, syscalls
+from rewards._sandbox.seccomp import (
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    LIBC,
+    check,
+)  # fmt: skip
 
 NAMESPACES, USER_NAMESPACES, LANDLOCK = "namespaces", "user namespaces", "landlock"
 TIERS = (NAMESPACES, USER_NAMESPACES, LANDLOCK)
 
-MEMORY_MB = (
-    1024  # of address space beyond the interpreter's own, a process; of memory in use, all processes of a program
-)
+# of address space beyond the interpreter's own, a process; of memory in use, all processes of a program
+MEMORY_MB = 1024
 PROCESSES = 32
 OTHERS = 1024  # more than ran when the worker started, where everything under the user id counts
 FILE_MB = 32
@@ -52,36 +61,15 @@ DESCRIPTION = {
   Honest programs that write a file or start a process fail here.""",
 }
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-CLONE_THREAD = 0x10000
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
-CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP = 0x10000000, 0x20000000, 0x40000000, 0x2000000
 NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
-ANY_NAMESPACE = NEW_NAMESPACES | CLONE_NEWUSER | CLONE_NEWCGROUP
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
-    1,
-    2,
-    4,
-    8,
-    32,
-    4096,
-    16384,
-    1 << 18,
-)
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 22, 38, 2
+PR_SET_PDEATHSIG = 1
 
 ROOT = "/tmp"  # where the new root is put together: a folder that every system has
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 PACKAGES = ("numpy", "numpy.libs")  # importable beside the standard library, where they are installed
-
-
-def check(result: int, what: str) -> int:
-    """The result of a C call. Raises OSError, saying what failed, when it is negative."""
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")
-    return result
 
 
 def mount(source: str, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
@@ -182,7 +170,7 @@ def empty(folder: str) -> None:
 
 # -- Landlock (linux/landlock.h)
 
-LANDLOCK_EXECUTE, LANDLOCK_WRITE_FILE, LANDLOCK_READ_FILE, LANDLOCK_READ_DIR = 1, 2, 4, 8
+LANDLOCK_WRITE_FILE, LANDLOCK_READ_FILE, LANDLOCK_READ_DIR = 2, 4, 8
 LANDLOCK_RULE_PATH_BENEATH = 1
 
 
@@ -229,92 +217,6 @@ def landlock_ruleset() -> int:
         allow(path, LANDLOCK_READ_FILE | LANDLOCK_READ_DIR)
         allow(os.path.dirname(path), LANDLOCK_READ_DIR)  # the names of the others can be seen
     return ruleset
-
-
-# -- seccomp (linux/seccomp.h, linux/filter.h): a classic BPF program over (call number, architecture, arguments)
-
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; arguments are 8 bytes, low half first
-# TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: others change a file's flags through a read-only descriptor
-TERMINAL_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-ALLOW, KILL = 0x7FFF0000, 0x80000000
-
-
-def fail(code: int) -> int:
-    return 0x00050000 | code
-
-
-def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("HBBI", code, if_true, if_false, value)
-
-
-def load(program: bytes) -> None:
-    """Put a filter on this process and all that it will fork."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-    head = Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-    check(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(head), 0, 0), "seccomp")
-
-
-def prologue(arch: int) -> bytes:
-    """Kill what comes over another architecture's entry (32-bit, x32): its numbers mean other calls."""
-    return (
-        instruction(LOAD, ARCHITECTURE)
-        + instruction(EQUAL, arch, 1, 0)
-        + instruction(RETURN, KILL)
-        + instruction(LOAD, NUMBER)
-        + instruction(AT_LEAST, 0x40000000, 0, 1)
-        + instruction(RETURN, KILL)
-    )
-
-
-def on_argument(number: int, argument: int, test: int, values: tuple[int, ...], if_any: int, otherwise: int) -> bytes:
-    """For one call: return one verdict if an argument's low half passes the test with any of the values, else the other."""
-    program = instruction(EQUAL, number, 0, 2 * len(values) + 2) + instruction(LOAD, ARGUMENTS + 8 * argument)
-    for value in values:
-        program += instruction(test, value, 0, 1) + instruction(RETURN, if_any)
-    return program + instruction(RETURN, otherwise)
-
-
-def main_filter() -> bytes:
-    """What Python needs, and nothing else."""
-    allowed, arch, _ = syscalls.of_this_machine()
-    program = prologue(arch)
-    program += on_argument(allowed.pop("clone"), 0, ANY_BIT, (ANY_NAMESPACE,), fail(errno.EPERM), ALLOW)
-    program += on_argument(allowed.pop("socketpair"), 0, EQUAL, (1,), ALLOW, fail(errno.EACCES))  # AF_UNIX
-    program += on_argument(allowed.pop("prlimit64"), 0, EQUAL, (0,), ALLOW, fail(errno.EPERM))  # of oneself only
-    program += on_argument(allowed.pop("ioctl"), 1, EQUAL, TERMINAL_IOCTLS, ALLOW, fail(errno.ENOTTY))
-    for number in allowed.values():
-        program += instruction(EQUAL, number, 0, 1) + instruction(RETURN, ALLOW)
-    program += instruction(EQUAL, syscalls.CLONE3, 0, 1) + instruction(RETURN, fail(errno.ENOSYS))
-    return program + instruction(RETURN, fail(errno.EPERM))
-
-
-def confined_filter() -> bytes:
-    """On top, where there are no namespaces: no new process, no signal, no change to a file's metadata.
-
-    Landlock knows no process tree to kill, guards no signals before its version 6, and no metadata in any; before its
-    version 3 it lets files be truncated, so there nothing may be opened for writing at all.
-    """
-    numbers, arch, _ = syscalls.of_this_machine()
-    program = prologue(arch)
-    program += on_argument(numbers["clone"], 0, ANY_BIT, (CLONE_THREAD,), ALLOW, fail(errno.EPERM))
-    # F_SETOWN, F_SETSIG, F_SETOWN_EX: they make a descriptor signal any process of the user
-    program += on_argument(numbers["fcntl"], 1, EQUAL, (8, 10, 15), fail(errno.EPERM), ALLOW)
-    denied = "fork vfork kill tkill tgkill prctl chmod fchmod fchmodat utime utimes utimensat truncate creat flock"
-    for name in denied.split():
-        if name in numbers:
-            program += instruction(EQUAL, numbers[name], 0, 1) + instruction(RETURN, fail(errno.EPERM))
-    if landlock_version() < 3:
-        writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-        for name, argument in (("open", 1), ("openat", 2)):
-            if name in numbers:
-                program += on_argument(numbers[name], argument, ANY_BIT, (writing,), fail(errno.EACCES), ALLOW)
-    return program + instruction(RETURN, ALLOW)
 
 
 # -- a worker, and the programs in it
@@ -382,14 +284,14 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
     ruleset = second = None
     if tier == LANDLOCK:
         proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        ruleset, second = landlock_ruleset(), confined_filter()
+        ruleset, second = landlock_ruleset(), seccomp.confined_filter(landlock_version())
         os.chdir("/")
     else:
         proc = own_proc()
         build_root(os.geteuid() if own_id is None else own_id)
         os.chdir("/tmp")
     sys.path[:] = importable
-    load(main_filter())
+    seccomp.load(seccomp.main_filter())
     limits = {
         resource.RLIMIT_AS: mapped_bytes + (MEMORY_MB << 20),
         resource.RLIMIT_FSIZE: FILE_MB << 20,
@@ -419,7 +321,7 @@ def settle(tier: str, slot: int) -> tuple[Callable[[int], None], int | None]:
         if tier == LANDLOCK:
             die_with_parent()
             check(LIBC.syscall(syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
-            load(second)
+            seccomp.load(second)
 
     return confine, proc
 

@@ -26,7 +26,7 @@ import signal
 import socket
 import sys
 
-from rewards._sandbox import candidate, isolation, tester
+from rewards._sandbox import candidate, isolation, seccomp, tester
 
 # what contest code imports most: loaded once, before the forks
 PRELOADED = """array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools
@@ -192,7 +192,7 @@ def work(control: socket.socket, tier: str, confine, proc: int | None) -> None:
 
 
 def fork_program(confined: mmap.mmap, confine, cpu_s: int, fds: list[int], action) -> int:
-    pid = isolation.check(fork(), "fork")
+    pid = seccomp.check(fork(), "fork")
     if pid:
         return pid
     try:

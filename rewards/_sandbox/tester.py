@@ -139,7 +139,7 @@ class Peer:
             self._call_back(reply)
         if "raised" in reply:
             names = reply["raised"]
-            if operation == "call" and "StopIteration" in names:
+            if operation != "next" and "StopIteration" in names:
                 names = ["RuntimeError"]  # or all(map(f, ...)) would end early, and be true
             raise self._exception(names)(*self._decode(reply["args"]))
         if "changed" in reply:
@@ -299,7 +299,10 @@ class Proxy:
 
     def __exit__(self, kind, error, _):
         silenced = self._ask("exit", kind and kind.__name__, str(error)) is True
-        return silenced and not issubclass(kind, AssertionError)  # never the test's own verdict
+        # never the test's own verdict, nor what comes of an object that is no evidence
+        return silenced and not issubclass(
+            kind or AssertionError, (AssertionError, TypeError, AttributeError, NameError)
+        )
 
 
 def _unary(operation: str):
