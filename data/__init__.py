@@ -1,8 +1,9 @@
 """Datasets as prompts: data/<name>.py is also the YAML key, a hub name or a local file works wherever a name does.
 
 Each module has SPLITS, a pure `to_row(raw) -> dict` and `load(split, **options) -> Dataset`. One that reads files also
-has HUB, the set on the hub, and COLUMNS, the raw columns that `to_row` needs: by them a file of the same shape is
-recognised.
+has COLUMNS, the raw columns that `to_row` needs, or a list of such shapes: by them a file or a hub set of the same shape
+is recognised. HUB is the one hub set that the module's name stands for; `features(raw)` gives the types of rows that may
+hold None.
 """
 
 import difflib
@@ -12,8 +13,7 @@ import pkgutil
 
 from datasets import Dataset
 
-from data import _source
-from data._templates import TEMPLATES, render
+from data import _source, _templates
 
 
 def names() -> list[str]:
@@ -21,17 +21,23 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
-def load(name: str, split: str = "train", *, template: str = "chat", **options) -> Dataset:
-    """Rows of TRL's prompt-only or prompt-completion format, in the dataset's own order.
+def is_file(name: str) -> bool:
+    """Whether `name` is a local file, which holds one split. Raises ValueError when it is one that isn't there."""
+    return _source.local_file(name) is not None
+
+
+def load(name: str, split: str = "train", *, template: str | None = "chat", **options) -> Dataset:
+    """Rows of TRL's prompt-only, prompt-completion or preference format, in the dataset's own order.
 
     name: a module of this package; a local .jsonl or .parquet file; or a hub name such as "openai/gsm8k".
     split: one of the dataset's SPLITS. A file holds one split, and is read whole whichever is named.
-    template: how a question becomes a prompt (data/_templates.py): "chat" gives messages, the others give text.
-    options: what the module's own `load` takes.
+    template: how a question becomes a prompt (data/_templates.py): "chat" gives messages, the others give text, and None
+        leaves the messages as they are.
+    options: what the module's own `load` takes; with any other hub name, `config`, for a set that has several.
     Raises ValueError for an unknown name, split, template or option, for missing columns, and for a set without rows.
     """
-    if template not in TEMPLATES:
-        raise ValueError(f"template {template!r} is unknown: {_nearest(template, TEMPLATES)}")
+    if template is not None and template not in _templates.TEMPLATES:
+        raise ValueError(f"template {template!r} is unknown: {_nearest(template, _templates.TEMPLATES)}")
     path = _source.local_file(name)
     module = _named(name)
     if path is None and module is None and "/" not in name:
@@ -43,15 +49,20 @@ def load(name: str, split: str = "train", *, template: str = "chat", **options) 
             raise ValueError(f"dataset {name!r} has no option {unknown[0]!r}: {_nearest(unknown[0], known)}")
         rows = module.load(split, **options)
     else:
+        config = options.pop("config", None) if path is None else None
         if options:
             raise ValueError(f"dataset {name!r} is read as it is, and takes no option {next(iter(options))!r}")
-        raw = _source.read(path or name, split)
+        raw = _source.read(path or name, split, config)
         module = _fitting(name, raw.column_names)
         _check(name, split, module.SPLITS)
-        rows = _source.to_rows(raw, module.to_row)
+        types = module.features(raw.features) if hasattr(module, "features") else None
+        rows = _source.to_rows(raw, module.to_row, types)
     if len(rows) == 0:
         raise ValueError(f"dataset {name!r}, split {split!r}, has no rows")
-    return rows.map(render, fn_kwargs={"template": template})
+    if template is None:
+        return rows
+    types = _templates.features(rows.features, template)
+    return _source.mapped(rows, _templates.render, fn_kwargs={"template": template}, features=types)
 
 
 def _named(name: str):
@@ -67,19 +78,26 @@ def _check(name: str, split: str, splits: tuple[str, ...]) -> None:
 
 
 def _fitting(name: str, columns: list[str]):
-    """The module whose raw rows have this file's columns."""
-    shapes = {n: m.COLUMNS for n in names() if hasattr(m := _module(n), "COLUMNS")}
-    fits = [n for n, needed in shapes.items() if set(needed) <= set(columns)]
-    if len(fits) == 1:
-        return _module(fits[0])
-    nearest = max(shapes, key=lambda n: len(set(shapes[n]) & set(columns)))
-    missing = ", ".join(sorted(set(shapes[nearest]) - set(columns)))
-    needs = "; ".join(f"{n} needs {', '.join(c)}" for n, c in shapes.items())
+    """The module whose raw rows have this dataset's columns; of several, the one that needs the most of them."""
+    shapes = [(n, shape) for n in names() for shape in _shapes(_module(n))]
+    fits = [(n, shape) for n, shape in shapes if set(shape) <= set(columns)]
+    best = sorted({n for n, shape in fits if len(shape) == max(len(s) for _, s in fits)})
+    if len(best) == 1:
+        return _module(best[0])
+    if best:
+        raise ValueError(f"dataset {name!r} has the columns of several sets: {', '.join(best)}. Leave those of one")
+    nearest, shape = max(shapes, key=lambda fit: len(set(fit[1]) & set(columns)))
+    missing = ", ".join(c for c in shape if c not in columns)
+    needs = "; ".join(f"{n} needs {', '.join(shape)}" for n, shape in shapes)
     raise ValueError(
-        f"dataset {name!r} has the columns {', '.join(columns) or 'none'}: nearest is {nearest}, without {missing} ({needs})"
-        if not fits
-        else f"dataset {name!r} has the columns of several sets: {', '.join(fits)}"
+        f"dataset {name!r} has the columns {', '.join(columns) or 'none'}: "
+        f"nearest is {nearest}, without {missing} ({needs})"
     )
+
+
+def _shapes(module) -> list[tuple[str, ...]]:
+    columns = getattr(module, "COLUMNS", [])
+    return columns if isinstance(columns, list) else [columns]
 
 
 def _module(name: str):

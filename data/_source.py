@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset, Features, List, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.fingerprint import Hasher
 
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+MESSAGES = List({"role": Value("string"), "content": Value("string")})
 
 
 def local_file(name: str) -> Path | None:
@@ -36,6 +38,23 @@ def read(source: str | Path, split: str, config: str | None = None) -> Dataset:
         ) from error
 
 
-def to_rows(raw: Dataset, to_row) -> Dataset:
-    """`to_row` applied to every raw row; only what it returns is kept."""
-    return raw.map(to_row, remove_columns=raw.column_names)
+def to_rows(raw: Dataset, to_row, features: Features | None = None) -> Dataset:
+    """`to_row` applied to every raw row; only what it returns is kept. `features`: its types, else the first rows' are."""
+    return mapped(raw, to_row, features=features, remove_columns=raw.column_names)
+
+
+def mapped(rows: Dataset, function, *, fn_kwargs: dict | None = None, **options) -> Dataset:
+    """`rows.map`, whose cache datasets keys by the function's mere name: this package's code belongs to the key too."""
+    code = [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    key = Hasher.hash([rows._fingerprint, function.__module__, function.__qualname__, fn_kwargs, code])
+    return rows.map(function, fn_kwargs=fn_kwargs, new_fingerprint=key, **options)
+
+
+def messages(value: str | list[dict] | None) -> list[dict]:
+    """A conversation, of which text is the user's one message; [] where it is neither. No content counts as no text."""
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    if not isinstance(value, list) or not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in value):
+        return []
+    found = [{"role": m["role"], "content": m.get("content") or ""} for m in value]
+    return found if all(isinstance(m["content"], str) for m in found) else []

@@ -1,5 +1,7 @@
 """How a question becomes a prompt. The same templates serve every dataset, in training and in evaluation."""
 
+from datasets import Features, Value
+
 # DeepSeek-R1 (arXiv 2501.12948), table 1: the template R1-Zero was trained with, for base models
 R1_ZERO = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -10,14 +12,28 @@ R1_ZERO = (
 SYSTEM = "Think about the question first, inside <think> </think>. Then give only the final answer, inside <answer> </answer>."
 # name -> text with {question}; None keeps the messages and adds SYSTEM, for the tokenizer's own chat template
 TEMPLATES = {"chat": None, "r1_zero": R1_ZERO, "plain": "{question}\n"}
+ANSWERS = ("completion", "chosen", "rejected")
 
 
 def render(row: dict, template: str = "chat") -> dict:
-    """A row whose `prompt` is one user message, put into a template; its `completion`, if any, follows suit."""
-    text = TEMPLATES[template]
+    """A row put into a template; its `completion`, `chosen` and `rejected`, where it has them, follow suit.
+
+    Messages get SYSTEM, unless they bring a system message of their own. Text is made of the prompt's last message: the
+    turns before it are left out. None, of a row that couldn't be read, stays None.
+    """
+    text, prompt = TEMPLATES[template], row["prompt"]
     if text is None:
-        return row | {"prompt": [{"role": "system", "content": SYSTEM}, *row["prompt"]]}
-    row = row | {"prompt": text.replace("{question}", row["prompt"][-1]["content"])}
-    if "completion" in row:
-        row["completion"] = row["completion"][-1]["content"]
+        instructed = bool(prompt) and prompt[0]["role"] == "system"
+        return row | {"prompt": prompt if instructed else [{"role": "system", "content": SYSTEM}, *prompt]}
+    row = row | {"prompt": text.replace("{question}", prompt[-1]["content"] if prompt else "")}
+    for answer in ANSWERS:
+        if row.get(answer) is not None:
+            row[answer] = row[answer][-1]["content"]
     return row
+
+
+def features(rows: Features, template: str) -> Features:
+    """The types of rendered rows: a thousand rows of None in front would leave them unknown."""
+    if TEMPLATES[template] is None:
+        return rows
+    return Features(rows | {column: Value("string") for column in ("prompt", *ANSWERS) if column in rows})
