@@ -14,7 +14,7 @@ from data import arithmetic
 SPLITS = ("train",)
 
 # share of the rows written in each style
-STYLES = {"tagged": 0.35, "slip": 0.10, "guess": 0.20, "untagged": 0.15, "unthinking": 0.15, "unclosed": 0.05}
+STYLES = {"tagged": 0.35, "slip": 0.10, "guess": 0.12, "untagged": 0.17, "unthinking": 0.15, "unclosed": 0.11}
 
 
 def load(split: str, *, digits: int = 2, rows: int = 50_000, seed: int = 0) -> Dataset:

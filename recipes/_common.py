@@ -1,7 +1,6 @@
 """What every recipe does in the same way: rows that can be used, the run's folder, resume, training to the end."""
 
 import contextlib
-import inspect
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import datasets
 import yaml
 from accelerate import PartialState
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerState
@@ -61,54 +59,6 @@ def model_init_kwargs(model_args) -> dict:
         "dtype": model_args.dtype,
         "attn_implementation": model_args.attn_implementation,
     }
-
-
-def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_prompt_length: int | None):
-    """The rows that can be trained on or evaluated, and {"rows", "ungradable", "too_long"}: all, and those left out.
-
-    A row is ungradable when a reward returns None even for an empty completion: its gold is broken, by the rewards' own
-    contract. max_prompt_length counts tokens, of the prompt as the model gets it.
-    Raises ValueError when a reward needs a column that isn't there, and when no row is left.
-    """
-    columns = {c: rows[c] for c in rows.column_names if c != "prompt"}
-    ungradable = set()
-    for reward in reward_funcs:
-        parameters = inspect.signature(reward).parameters.values()
-        needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-        if missing := [c for c in needed if c not in columns]:
-            raise ValueError(
-                f"reward {reward.__name__!r} needs the column {missing[0]!r}, but the dataset has "
-                f"{', '.join(rows.column_names)}: choose another reward, or another dataset"
-            )
-        values = reward(completions=[""] * len(rows), **columns)
-        ungradable |= {i for i, value in enumerate(values) if value is None}
-    too_long = set()
-    if max_prompt_length is not None:
-        lengths = map(len, tokenizer(prompt_texts(rows["prompt"], tokenizer), add_special_tokens=False)["input_ids"])
-        too_long = {i for i, n in enumerate(lengths) if n > max_prompt_length} - ungradable
-    counts = {"rows": len(rows), "ungradable": len(ungradable), "too_long": len(too_long)}
-    left_out = ungradable | too_long
-    if len(left_out) == len(rows):
-        raise ValueError(
-            f"no row is left of {len(rows)}: {counts['ungradable']} can't be graded (broken gold), {counts['too_long']} "
-            f"have prompts of more than max_prompt_length={max_prompt_length} tokens"
-        )
-    if left_out:
-        say(
-            f"left out {len(left_out)} of {len(rows)} rows: {counts['ungradable']} can't be graded (broken gold), "
-            f"{counts['too_long']} have prompts of more than {max_prompt_length} tokens"
-        )
-        rows = rows.select([i for i in range(len(rows)) if i not in left_out])
-    return rows, counts
-
-
-def prompt_texts(prompts: list, tokenizer) -> list[str]:
-    """Prompts as the model sees them: messages through the tokenizer's chat template, text as it is."""
-    if isinstance(prompts[0], str):
-        return list(prompts)
-    if tokenizer.chat_template is None:
-        raise ValueError("this model's tokenizer has no chat template: use template r1_zero or plain")
-    return [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
 
 
 def open_run(training_args, given: dict) -> str | None:
@@ -201,7 +151,7 @@ def train_and_save(trainer, checkpoint: str | None) -> float:
     else:
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(str(folder))
-    return time.perf_counter() - start
+    return round(time.perf_counter() - start, 1)
 
 
 def _is_over(training_args, checkpoint: Path) -> bool:

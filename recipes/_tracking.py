@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import PartialState
@@ -141,8 +142,8 @@ class Rollouts(TrainerCallback):
                 "prompt": logs["prompt"][i],
                 "completion": logs["completion"][i],
                 "rewards": {name: _finite(values[i]) for name, values in logs["rewards"].items()},
-                "advantage": round(logs["advantages"][i], 4),
             }
+            | ({"advantage": round(logs["advantages"][i], 4)} if logs["advantages"] else {})
             for i in chosen
         ]
         with self.path.open("a", encoding="utf-8") as file:
@@ -163,14 +164,22 @@ class Rollouts(TrainerCallback):
 
         if self.table is None:
             # TRL logs a new table under one key, of which only the last is shown; an incremental one keeps every step
-            columns = ["step", "prompt", "completion", *self.waiting[0][0]["rewards"], "advantage"]
+            columns = ["step", "prompt", "completion", *self.waiting[0][0]["rewards"]]
+            columns += ["advantage"] * ("advantage" in self.waiting[0][0])
             self.table = wandb.Table(columns=columns, log_mode="INCREMENTAL")
         for row in itertools.chain(*self.waiting):
-            self.table.add_data(
-                row["step"], row["prompt"], row["completion"], *row["rewards"].values(), row["advantage"]
-            )
+            rest = [row["advantage"]] * ("advantage" in row)
+            self.table.add_data(row["step"], row["prompt"], row["completion"], *row["rewards"].values(), *rest)
         wandb.log({"completions": self.table, "train/global_step": step})
         self.waiting = []
+
+
+def follow(trainer, shown: dict[str, str], args, model_args) -> dict:
+    """Show these metrics as the trainer goes, note the run's settings in W&B, and return where the code came from."""
+    Progress.replace(trainer, shown)
+    origin = common.provenance()
+    trainer.add_callback(WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
+    return origin
 
 
 class WandbConfig(TrainerCallback):

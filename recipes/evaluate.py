@@ -10,20 +10,16 @@ Run: python -m recipes.evaluate --config recipes/configs/grpo/tiny.yaml --model_
 import json
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean, stdev
 
-import torch
-from peft import AutoPeftModelForCausalLM
-from tqdm import tqdm
-from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
-from trl import GRPOConfig, ModelConfig, get_quantization_config
+from trl import GRPOConfig, ModelConfig
 
 import data
 import rewards
 from recipes import _common as common
+from recipes import _measure, _rows
 from recipes._config import parse, refusing
-from recipes.grpo import GRPORecipe, check
+from recipes.grpo import GRPORecipe, check, generation
 
 
 @dataclass
@@ -49,11 +45,14 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
-        rows, counts = common.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
+        rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
     start = time.perf_counter()
-    model = load_model(model_args, training_args)
+    model = _measure.load_model(model_args, training_args)
     rows_k = rows.select([i for i in range(len(rows)) for _ in range(evaluation.samples)])
-    texts, lengths, finished = generate(model, tokenizer, rows_k["prompt"], training_args, evaluation.batch_size)
+    completions = _measure.sample(
+        model, tokenizer, rows_k["prompt"], generation(training_args), evaluation.batch_size, training_args.seed
+    )
+    texts = [c.text for c in completions]
 
     columns = {c: rows_k[c] for c in rows_k.column_names if c != "prompt"}
     scores = {name: reward(completions=texts, **columns) for name, reward in reward_funcs.items()}
@@ -73,63 +72,20 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
         "accuracy": fmean(per_problem),
         "stderr": stdev(per_problem) / len(per_problem) ** 0.5 if len(per_problem) > 1 else None,
         "format_rate": fmean(scores["think_format"]),
-        "mean_length": fmean(lengths),
-        "truncation_rate": 1 - fmean(finished),
+        "mean_length": fmean(len(c.ids) for c in completions),
+        "truncation_rate": fmean(not c.finished for c in completions),
         "rewards": {name: fmean(values) for name, values in scores.items()},
         "seconds": round(time.perf_counter() - start, 1),
         "examples": [
             {
-                "prompt": common.prompt_texts([rows_k["prompt"][i]], tokenizer)[0],
+                "prompt": _rows.prompt_texts([rows_k["prompt"][i]], tokenizer)[0],
                 "completion": texts[i],
                 "rewards": {name: values[i] for name, values in scores.items()},
             }
             for i in range(0, min(len(texts), k * evaluation.examples), k)
         ],
     }
-    print(json.dumps(result) if evaluation.json else describe(result), flush=True)
-
-
-def load_model(model_args: ModelConfig, training_args: GRPOConfig):
-    """The model in evaluation mode, on the GPU where there is one: base, fine-tuned, or a LoRA adapter on its base."""
-    name = model_args.model_name_or_path
-    adapter = (Path(name) / "adapter_config.json").is_file()
-    model = (AutoPeftModelForCausalLM if adapter else AutoModelForCausalLM).from_pretrained(
-        name,
-        trust_remote_code=training_args.trust_remote_code,
-        quantization_config=get_quantization_config(model_args),
-        **common.model_init_kwargs(model_args),
-    )
-    return model.to(training_args.device).eval()
-
-
-def generate(model, tokenizer, prompts: list, training_args: GRPOConfig, batch_size: int):
-    """One completion a prompt, sampled with the run's own settings: texts, lengths in tokens, and whether each one ended."""
-    set_seed(training_args.seed)
-    settings = GenerationConfig(
-        do_sample=True,
-        max_new_tokens=training_args.max_completion_length,
-        temperature=training_args.temperature,
-        top_p=training_args.top_p,
-        top_k=training_args.top_k,
-        min_p=training_args.min_p,
-        repetition_penalty=training_args.repetition_penalty,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    texts, lengths, finished = [], [], []
-    for start in tqdm(range(0, len(prompts), batch_size), desc="evaluating", disable=None, leave=False):
-        batch = common.prompt_texts(prompts[start : start + batch_size], tokenizer)
-        inputs = tokenizer(batch, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
-        with torch.inference_mode():
-            ids = model.generate(**inputs, generation_config=settings)[:, inputs["input_ids"].shape[1] :]
-        ended = ids == tokenizer.eos_token_id
-        length = torch.where(ended.any(1), ended.int().argmax(1) + 1, ids.shape[1])
-        texts += [
-            tokenizer.decode(row[:n], skip_special_tokens=True) for row, n in zip(ids, length.tolist(), strict=True)
-        ]
-        lengths += length.tolist()
-        finished += ended.any(1).tolist()
-    return texts, lengths, finished
+    common.say(json.dumps(result) if evaluation.json else describe(result))
 
 
 def describe(result: dict) -> str:

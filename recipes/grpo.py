@@ -11,17 +11,16 @@ Run: python -m recipes.grpo --config recipes/configs/grpo/tiny.yaml [--key value
 
 import difflib
 import os
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
 
-import data
 import rewards
 from recipes import _common as common
+from recipes import _rows, report
 from recipes import _tracking as tracking
-from recipes import report
 from recipes._config import parse, refusing
+from recipes._measure import HeldOut, sampling
 
 # TRL takes any string here, and finds out at the first step
 CHOICES = {
@@ -33,23 +32,9 @@ CHOICES = {
 }
 
 
-@dataclass
-class GRPORecipe:
-    dataset: str = field(metadata={"help": "a module of data/, a hub name, or a local .jsonl or .parquet file"})
-    rewards: dict[str, float] = field(metadata={"help": "name -> weight; the first one named is the accuracy"})
-    reward_options: dict[str, dict] = field(
-        default_factory=dict,
-        metadata={"help": "reward -> what it takes beside columns, such as {code_tests: {binary: true}}"},
-    )
-    dataset_split: str = field(default="train", metadata={"help": "split to train on"})
-    dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
-    template: Literal["chat", "r1_zero", "plain"] = field(
-        default="chat", metadata={"help": "how a question becomes a prompt: data/_templates.py"}
-    )
-    max_prompt_length: int | None = field(
-        default=None, metadata={"help": "rows with longer prompts, in tokens, are left out and counted"}
-    )
-    completions_to_log: int = field(default=4, metadata={"help": "completions kept of every step"})
+@dataclass(kw_only=True)
+class GRPORecipe(_rows.RewardArgs):
+    """The keys beside GRPOConfig's and ModelConfig's."""
 
 
 def check(given: dict) -> None:
@@ -71,10 +56,7 @@ def check(given: dict) -> None:
         )
     if not given.get("rewards"):
         raise ValueError(f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight")
-    if unused := set(given.get("reward_options") or {}) - set(given["rewards"]):
-        raise ValueError(f"reward_options names {sorted(unused)[0]!r}, which is not among the rewards")
-    if given.get("completions_to_log", 1) < 1:
-        raise ValueError(f"completions_to_log={given['completions_to_log']} must be at least 1")
+    _rows.check_rewards(given)
     if given.get("reward_weights") is not None:
         raise ValueError("reward_weights: give each weight in rewards, as 'name: weight'")
     if given.get("eval_strategy", "no") != "no":
@@ -85,20 +67,22 @@ def check(given: dict) -> None:
 
 def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, given: dict) -> None:
     with refusing():
-        reward_funcs = [rewards.load(name, **args.reward_options.get(name, {})) for name in args.rewards]
-        rows = data.load(args.dataset, args.dataset_split, template=args.template, **args.dataset_options)
+        reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in args.rewards}
+        rows = _rows.load(args)
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
-        rows, counts = common.usable_rows(rows, reward_funcs, tokenizer, args.max_prompt_length)
+        rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
+        held_out = HeldOut(args, reward_funcs, tokenizer, training_args, model_args, generation(training_args))
         checkpoint = common.open_run(training_args, given)
 
     tracking.prepare_wandb(training_args)
+    before = held_out.before()
     training_args.reward_weights = list(args.rewards.values())
     training_args.model_init_kwargs = common.model_init_kwargs(model_args)
     trainer = GRPOTrainer(
         model=model_args.model_name_or_path,
-        reward_funcs=reward_funcs,
+        reward_funcs=list(reward_funcs.values()),
         args=training_args,
         train_dataset=rows,
         processing_class=tokenizer,
@@ -107,14 +91,28 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
     )
     names = ["accuracy", *list(args.rewards)[1:]]
     shown = {name: f"rewards/{reward}/mean" for name, reward in zip(names, args.rewards, strict=True)}
-    tracking.Progress.replace(trainer, {"reward": "reward"} | shown | {"length": "completions/mean_length"})
+    shown = {"reward": "reward"} | shown | {"length": "completions/mean_length"}
+    origin = tracking.follow(trainer, shown, args, model_args)
     trainer.add_callback(tracking.Rollouts(trainer, args.completions_to_log))
-    origin = common.provenance()
-    trainer.add_callback(tracking.WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
 
     seconds = common.train_and_save(trainer, checkpoint)
-    result = {"recipe": "grpo", "rows": counts, "train_seconds": round(seconds, 1), "resumed_from": checkpoint}
-    report.finish(trainer, result | origin, args.rewards)
+    result = {"recipe": "grpo", "rows": counts, "train_seconds": seconds, "resumed_from": checkpoint}
+    result |= {"before": before, "after": held_out.after(trainer)}
+    steps = trainer.state.global_step
+    completions = steps * training_args.generation_batch_size // training_args.steps_per_generation
+    report.finish(trainer, result | origin, args.rewards, completions)
+
+
+def generation(training_args: GRPOConfig):
+    """How the run samples its completions."""
+    return sampling(
+        training_args.max_completion_length,
+        training_args.temperature,
+        top_p=training_args.top_p,
+        top_k=training_args.top_k,
+        min_p=training_args.min_p,
+        repetition_penalty=training_args.repetition_penalty,
+    )
 
 
 if __name__ == "__main__":

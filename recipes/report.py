@@ -1,23 +1,24 @@
 """What a run leaves behind: reward_curve.png and summary.json."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from recipes import _common as common
 
 
-def finish(trainer, summary: dict, rewards: dict[str, float]) -> None:
-    """Write the curve and the summary of a GRPO run into its folder, from the main process."""
+def finish(trainer, summary: dict, rewards: Iterable[str], completions: int) -> None:
+    """Write the curve and the summary of a GRPO or PPO run into its folder, from the main process."""
     if not trainer.accelerator.is_main_process:
         return
     history = [row for row in trainer.state.log_history if "reward" in row]
     folder = Path(trainer.args.output_dir)
+    extra = {"objective/kl": "KL to the reference, nats"} if history and "objective/kl" in history[0] else {}
     if history:  # a run shorter than logging_steps logs nothing
-        plot(history, list(rewards), folder / "reward_curve.png", title=trainer.args.run_name or folder.name)
-    keys = ["reward", *(f"rewards/{name}/mean" for name in rewards), "completions/mean_length"]
+        plot(history, list(rewards), folder / "reward_curve.png", trainer.args.run_name or folder.name, extra)
+    keys = ["reward", *(f"rewards/{name}/mean" for name in rewards), *extra, "completions/mean_length"]
     tenth = max(1, len(history) // 10)
     curve = {k: {"first": _mean(history[:tenth], k), "last": _mean(history[-tenth:], k)} for k in keys if history}
     steps = trainer.state.global_step
-    completions = steps * trainer.args.generation_batch_size // trainer.args.steps_per_generation
     summary = summary | {"steps": steps, "completions": completions, "curve": curve}
     common.write_summary(folder, summary)
     if history and all(row.get("frac_reward_zero_std") == 1 for row in history):
@@ -28,13 +29,16 @@ def finish(trainer, summary: dict, rewards: dict[str, float]) -> None:
     print(f"see {folder}/", flush=True)
 
 
-def plot(history: list[dict], rewards: list[str], path: Path, title: str) -> None:
-    """One panel a reward, its mean and its spread (one standard deviation over a step's completions), and one of length."""
+def plot(history: list[dict], rewards: list[str], path: Path, title: str, extra: dict[str, str]) -> None:
+    """One panel a reward, its mean and its spread (one standard deviation over a step's completions), and one of length.
+
+    extra: key in the logs -> what it is, a panel each.
+    """
     from matplotlib.figure import Figure  # no pyplot: no display is looked for, and it loads in half the time
 
     steps = [row["step"] for row in history]
-    figure = Figure(figsize=(4 * (len(rewards) + 1), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(rewards) + 1, squeeze=False)[0]
+    figure = Figure(figsize=(4 * (len(rewards) + len(extra) + 1), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(rewards) + len(extra) + 1, squeeze=False)[0]
     for axis, name in zip(axes, rewards, strict=False):
         mean = [row[f"rewards/{name}/mean"] for row in history]
         std = [row[f"rewards/{name}/std"] for row in history]
@@ -42,6 +46,9 @@ def plot(history: list[dict], rewards: list[str], path: Path, title: str) -> Non
         axis.set(title=name, xlabel="step", ylabel="mean reward of a step")
         if all(0 <= m <= 1 for m in mean if m is not None):
             axis.set_ylim(-0.03, 1.03)
+    for axis, (key, label) in zip(axes[len(rewards) :], extra.items(), strict=False):
+        _line(axis, steps, [row[key] for row in history], None, "tab:green")
+        axis.set(title=label.split(",")[0], xlabel="step", ylabel=f"{label}, mean of a step")
     _line(axes[-1], steps, [row["completions/mean_length"] for row in history], None, "tab:orange")
     axes[-1].set(title="completion length", xlabel="step", ylabel="tokens, mean of a step", ylim=(0, None))
     axes[0].legend(loc="lower right", fontsize="small")

@@ -1,50 +1,53 @@
-"""Supervised fine-tuning on prompts and completions; with `from_scratch`, training of a new model.
+"""Supervised fine-tuning on demonstrations; with `from_scratch`, training of a new model.
 
-The loss is cross-entropy on the completion's tokens alone. In DeepSeek-R1 (arXiv 2501.12948) this is the cold start on
-chain-of-thought demonstrations, before GRPO; R1-Zero does without. Here it also builds the embedded base model.
+The loss is cross-entropy on the completion's tokens alone. In DeepSeek-R1 (arXiv 2501.12948, section 2.3.1) this is the cold
+start on some thousands of chains of thought, before GRPO; R1-Zero does without. With `packing`, several short rows fill one
+sequence. Here it also builds the embedded base model.
 
-Run: python -m recipes.sft --config recipes/configs/sft/tiny-base.yaml [--key value ...]
+Run: python -m recipes.sft --config recipes/configs/sft/tiny.yaml [--key value ...]
 """
 
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
-import data
 from recipes import _common as common
+from recipes import _rows
 from recipes import _tracking as tracking
 from recipes._config import parse, refusing
+from recipes._measure import HeldOut, sampling
 
 
-@dataclass
-class SFTRecipe:
-    dataset: str = field(metadata={"help": "a module of data/ whose rows have a prompt and a completion"})
-    dataset_split: str = field(default="train", metadata={"help": "split to train on"})
-    dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
-    template: Literal["chat", "r1_zero", "plain"] = field(
-        default="chat", metadata={"help": "how a question becomes a prompt: data/_templates.py"}
-    )
+@dataclass(kw_only=True)
+class SFTRecipe(_rows.SampledArgs, _rows.DatasetArgs):
     from_scratch: bool = field(
         default=False, metadata={"help": "random weights in the shape of model_name_or_path's config.json"}
     )
 
 
+def check(given: dict) -> None:
+    """Refuse, before anything loads, what can't work together. Raises ValueError."""
+    if given.get("from_scratch") and given.get("held_out"):
+        raise ValueError("held_out: with from_scratch there is no model to measure before; say held_out: 0")
+    if given.get("completion_only_loss") is False:
+        raise ValueError("completion_only_loss=False: this recipe learns from the completion alone")
+
+
 def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, given: dict) -> None:
     with refusing():
-        rows = data.load(args.dataset, args.dataset_split, template=args.template, **args.dataset_options)
-        if "completion" not in rows.column_names:
-            raise ValueError(
-                f"dataset {args.dataset!r} has no completions to learn from: {', '.join(rows.column_names)}"
-            )
+        rows = _rows.load(args)
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
+        rows, counts = _rows.usable_demonstrations(rows, tokenizer, training_args.max_length)
+        generation = sampling(args.max_completion_length)
+        held_out = HeldOut(args, args.measures(), tokenizer, training_args, model_args, generation)
         checkpoint = common.open_run(training_args, given)
 
     tracking.prepare_wandb(training_args)
+    before = held_out.before()
     model = model_args.model_name_or_path
     if args.from_scratch:
         set_seed(training_args.seed)
@@ -54,27 +57,21 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
     trainer = SFTTrainer(
         model=model,
         args=training_args,
-        train_dataset=rows,
+        train_dataset=rows.select_columns(["prompt", "completion"]),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    tracking.Progress.replace(trainer, {"loss": "loss", "token accuracy": "mean_token_accuracy"})
-    origin = common.provenance()
-    trainer.add_callback(tracking.WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
+    origin = tracking.follow(trainer, {"loss": "loss", "token accuracy": "mean_token_accuracy"}, args, model_args)
 
     seconds = common.train_and_save(trainer, checkpoint)
     losses = [float(row["loss"]) for row in trainer.state.log_history if "loss" in row]
-    result = {
-        "recipe": "sft",
-        "rows": {"rows": len(rows)},
-        "train_seconds": round(seconds, 1),
-        "resumed_from": checkpoint,
-    }
+    result = {"recipe": "sft", "rows": counts, "train_seconds": seconds, "resumed_from": checkpoint}
     result |= {"steps": trainer.state.global_step, "loss": {"first": losses[0], "last": losses[-1]} if losses else None}
+    result |= {"before": before, "after": held_out.after(trainer)}
     common.write_summary(training_args.output_dir, result | origin)
     common.say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
 
 
 if __name__ == "__main__":
-    main(*parse((SFTRecipe, SFTConfig, ModelConfig), doc=__doc__))
+    main(*parse((SFTRecipe, SFTConfig, ModelConfig), doc=__doc__, check=check))

@@ -8,6 +8,7 @@ from conftest import run_grpo
 import data
 import rewards
 from recipes import _common as common
+from recipes import _rows
 
 GOOD = {"question": "What is 1 + 1?", "answer": "It is two.\n#### 2"}
 NO_GOLD = {"question": "What is 1 + 2?", "answer": "It is three."}
@@ -22,7 +23,7 @@ def write(path, rows) -> str:
 
 def usable(path, tokenizer, limit=None):
     rows = data.load(path, "train", template="plain")
-    return common.usable_rows(rows, [rewards.load("math_answer"), rewards.load("think_format")], tokenizer, limit)
+    return _rows.usable_rows(rows, [rewards.load("math_answer"), rewards.load("think_format")], tokenizer, limit)
 
 
 @pytest.fixture(scope="module")

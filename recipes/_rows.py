@@ -1,0 +1,208 @@
+"""The rows that a run trains on and those it is measured with: the keys that name them, and which can't be used."""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Literal
+
+import datasets
+
+import data
+import rewards
+from recipes import _common as common
+
+
+@dataclass(kw_only=True)
+class DatasetArgs:
+    dataset: str = field(metadata={"help": "a module of data/, a hub name, or a local .jsonl or .parquet file"})
+    dataset_split: str = field(default="train", metadata={"help": "split to train on"})
+    dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
+    template: Literal["chat", "r1_zero", "plain"] = field(
+        default="chat", metadata={"help": "how a question becomes a prompt: data/_templates.py"}
+    )
+    held_out: int = field(
+        default=0, metadata={"help": "held-out rows to measure on before and after, for summary.json; 0: don't"}
+    )
+    held_out_dataset: str | None = field(default=None, metadata={"help": "where they are from; None: the dataset"})
+    held_out_split: str = field(default="test", metadata={"help": "split they are from"})
+
+
+@dataclass(kw_only=True)
+class SampledArgs:
+    """For trainers that sample nothing themselves: what the held-out completions are."""
+
+    accuracy: str | None = field(
+        default="math_answer", metadata={"help": "the reward that says which held-out completion is right; or null"}
+    )
+    max_completion_length: int = field(default=256, metadata={"help": "tokens of a held-out completion, at most"})
+
+    def measures(self) -> dict:
+        return {name: rewards.load(name) for name in (self.accuracy, "think_format") if name}
+
+
+@dataclass(kw_only=True)
+class RewardArgs(DatasetArgs):
+    rewards: dict[str, float] = field(metadata={"help": "name -> weight; the first one named is the accuracy"})
+    reward_options: dict[str, dict] = field(
+        default_factory=dict,
+        metadata={"help": "reward -> what it takes beside columns, such as {code_tests: {binary: true}}"},
+    )
+    max_prompt_length: int | None = field(
+        default=None, metadata={"help": "rows with longer prompts, in tokens, are left out and counted"}
+    )
+    completions_to_log: int = field(default=4, metadata={"help": "completions kept of every step"})
+
+
+def check_rewards(given: dict) -> None:
+    """Refuse reward keys that don't go together, before anything loads. Raises ValueError."""
+    if unused := set(given.get("reward_options") or {}) - set(given.get("rewards") or {}):
+        raise ValueError(f"reward_options names {sorted(unused)[0]!r}, which is not among the rewards")
+    if given.get("completions_to_log", 1) < 1:
+        raise ValueError(f"completions_to_log={given['completions_to_log']} must be at least 1")
+
+
+def load(args: DatasetArgs) -> datasets.Dataset:
+    """The rows to train on."""
+    return data.load(args.dataset, args.dataset_split, template=args.template, **args.dataset_options)
+
+
+def load_held_out(args: DatasetArgs) -> datasets.Dataset:
+    """The first `held_out` rows of the held-out split. Raises ValueError when they could be rows trained on."""
+    name = args.held_out_dataset or args.dataset
+    same = name == args.dataset
+    if same and (data.is_file(name) or args.held_out_split == args.dataset_split):
+        raise ValueError(
+            f"held_out={args.held_out}: {name!r}, split {args.held_out_split!r}, is what the run trains on: name another "
+            "held_out_dataset or held_out_split, or say held_out: 0"
+        )
+    rows = data.load(name, args.held_out_split, template=args.template, **(args.dataset_options if same else {}))
+    return rows.select(range(min(args.held_out, len(rows))))
+
+
+def prompt_texts(prompts: list, tokenizer) -> list[str]:
+    """Prompts as the model sees them: messages through the tokenizer's chat template, text as it is."""
+    if isinstance(prompts[0], str):
+        return list(prompts)
+    if tokenizer.chat_template is None:
+        raise ValueError("this model's tokenizer has no chat template: use template r1_zero or plain")
+    return [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
+
+
+def prompt_ids(prompts: list, tokenizer) -> list[list[int]]:
+    """The tokens of each prompt; text gets the tokenizer's start token, if it has one, and a chat template writes its own."""
+    text = isinstance(prompts[0], str)
+    return tokenizer(prompt_texts(prompts, tokenizer), add_special_tokens=text)["input_ids"]
+
+
+def completion_ids(completions: list, tokenizer) -> list[list[int]]:
+    """The tokens of each completion, and the end token: as a model would have sampled them."""
+    texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_prompt_length: int | None):
+    """The rows whose completions can be graded, and {"rows", "ungradable", "too_long"}: all, and those left out.
+
+    A row is ungradable when a reward returns None even for an empty completion: its gold is broken, by the rewards' own
+    contract. max_prompt_length counts tokens, of the prompt as the model gets it.
+    Raises ValueError when a reward needs a column that isn't there, and when no row is left.
+    """
+    columns = {c: rows[c] for c in rows.column_names if c != "prompt"}
+    ungradable = set()
+    for reward in reward_funcs:
+        parameters = inspect.signature(reward).parameters.values()
+        needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+        if missing := [c for c in needed if c not in columns]:
+            raise ValueError(
+                f"reward {reward.__name__!r} needs the column {missing[0]!r}, but the dataset has "
+                f"{', '.join(rows.column_names)}: choose another reward, or another dataset"
+            )
+        values = reward(completions=[""] * len(rows), **columns)
+        ungradable |= {i for i, value in enumerate(values) if value is None}
+    too_long = set()
+    if max_prompt_length is not None:
+        lengths = map(len, prompt_ids(rows["prompt"], tokenizer))
+        too_long = {i for i, n in enumerate(lengths) if n > max_prompt_length}
+    return _leave_out(
+        rows,
+        ("ungradable", "can't be graded (broken gold)", ungradable),
+        ("too_long", f"have prompts of more than max_prompt_length={max_prompt_length} tokens", too_long),
+    )
+
+
+def usable_demonstrations(rows: datasets.Dataset, tokenizer, max_length: int | None):
+    """The rows to imitate, and {"rows", "broken", "too_long"}: all, and those left out.
+
+    A row is broken when it has no prompt or no completion (data/ gives None for one it can't read); max_length counts
+    the tokens of both, and TRL would cut the end off a longer row, and with it the answer.
+    Raises ValueError when there is no such column, and when no row is left.
+    """
+    _need(rows, "completion")
+    columns = zip(rows["prompt"], rows["completion"], strict=True)
+    broken = {i for i, (prompt, completion) in enumerate(columns) if not (prompt and text_of(completion))}
+    whole = [i for i in range(len(rows)) if i not in broken]
+    return _leave_out(
+        rows,
+        ("broken", "have no prompt or no completion", broken),
+        ("too_long", f"are longer than max_length={max_length} tokens", _too_long(rows, whole, tokenizer, max_length)),
+    )
+
+
+def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
+    """The preference rows, and {"rows", "broken", "equal", "too_long"}: all, and those left out.
+
+    A row is broken when it has no prompt or lacks one of two answers (data/ gives None for one it can't read), and
+    equal when both are the same, which prefers nothing; max_length counts the tokens of prompt and longer answer.
+    Raises ValueError when a column is missing, and when no row is left.
+    """
+    _need(rows, "chosen", "rejected")
+    pairs = [(text_of(c), text_of(r)) for c, r in zip(rows["chosen"], rows["rejected"], strict=True)]
+    broken = {
+        i for i, (prompt, pair) in enumerate(zip(rows["prompt"], pairs, strict=True)) if not (prompt and all(pair))
+    }
+    whole = [i for i in range(len(rows)) if i not in broken]
+    equal = {i for i in whole if pairs[i][0] == pairs[i][1]}
+    return _leave_out(
+        rows,
+        ("broken", "lack a prompt or one of two answers", broken),
+        ("equal", "have equal answers, chosen and rejected", equal),
+        ("too_long", f"are longer than max_length={max_length} tokens", _too_long(rows, whole, tokenizer, max_length)),
+    )
+
+
+def _need(rows: datasets.Dataset, *columns: str) -> None:
+    if missing := [c for c in ("prompt", *columns) if c not in rows.column_names]:
+        raise ValueError(
+            f"this recipe needs the column {missing[0]!r}, but the dataset has {', '.join(rows.column_names)}: choose "
+            "another dataset"
+        )
+
+
+def text_of(answer: str | list[dict] | None) -> str:
+    return answer if isinstance(answer, str) else answer[-1]["content"] if answer else ""
+
+
+def _too_long(rows: datasets.Dataset, whole: list[int], tokenizer, max_length: int | None) -> set[int]:
+    if max_length is None or not whole:
+        return set()
+    rows = rows.select(whole)
+    totals = list(map(len, prompt_ids(rows["prompt"], tokenizer)))
+    answers = [c for c in ("completion", "chosen", "rejected") if c in rows.column_names]
+    lengths = [list(map(len, completion_ids(rows[c], tokenizer))) for c in answers]
+    totals = [total + max(n[i] for n in lengths) for i, total in enumerate(totals)]
+    return {i for i, total in zip(whole, totals, strict=True) if total > max_length}
+
+
+def _leave_out(rows: datasets.Dataset, *reasons: tuple[str, str, set[int]]):
+    """The rows without those found, and how many were left out, each for the first of its reasons, which are said."""
+    counts, gone, said = {"rows": len(rows)}, set(), []
+    for name, why, found in reasons:
+        counts[name] = len(found - gone)
+        gone |= found
+        said.append(f"{counts[name]} {why}")
+    said = ", ".join(reason for reason in said if not reason.startswith("0 "))
+    if len(gone) == len(rows):
+        raise ValueError(f"no row is left of {len(rows)}: {said}")
+    if gone:
+        common.say(f"left out {len(gone)} of {len(rows)} rows: {said}")
+        rows = rows.select([i for i in range(len(rows)) if i not in gone])
+    return rows, counts

@@ -1,0 +1,176 @@
+"""Reward models at work: a score for each response, or for each of its steps, and how good those scores are.
+
+A response level model reads one score at the end. A step level model scores every token (or every line, at its last token):
+a response's return is the sum, as in Christiano et al. 2017 (arXiv 1706.03741, eq. 1), or the mean over its steps.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import StatisticsError, correlation, fmean
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from peft import AutoPeftModelForSequenceClassification, AutoPeftModelForTokenClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from recipes import _common as common
+from recipes import _rows
+
+KIND = "reward_model.json"
+BINS = 10
+
+
+@dataclass
+class Kind:
+    """What a reward model's scores mean; kept beside its weights."""
+
+    level: str = "response"
+    step_unit: str = "token"
+    step_return: str = "sum"
+
+    def save(self, folder: str) -> None:
+        common.write_atomically(Path(folder) / KIND, json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def of(cls, folder: str) -> "Kind":
+        """A model without the file, from the hub say, is taken for one with a score for each response."""
+        path = Path(folder) / KIND
+        return cls(**json.loads(path.read_text())) if path.is_file() else cls()
+
+
+def trajectory_return(scores: torch.Tensor, mask: torch.Tensor, mean: bool = False) -> torch.Tensor:
+    """The return of each trajectory, (B,), from scores of its tokens, (B, T): their sum where mask is true, or mean."""
+    total = (scores * mask).sum(1)
+    return total / mask.sum(1) if mean else total
+
+
+def step_mask(input_ids: torch.Tensor, completion_mask: torch.Tensor, ends_line: torch.Tensor | None) -> torch.Tensor:
+    """Where a step ends, (B, T): at every token of the completion, or at the last one of each of its lines.
+
+    ends_line: (vocabulary,) whether a token ends a line; None: every token is a step.
+    """
+    if ends_line is None:
+        return completion_mask
+    following = torch.nn.functional.pad(completion_mask[:, 1:], (0, 1))
+    return completion_mask & (ends_line.to(input_ids.device)[input_ids] | ~following)
+
+
+def line_ends(tokenizer, kind: Kind) -> torch.Tensor | None:
+    """Whether each token of the vocabulary holds a line break, (vocabulary,); None where every token is a step."""
+    if kind.level != "step" or kind.step_unit == "token":
+        return None
+    return torch.tensor(["\n" in text for text in tokenizer.batch_decode([[i] for i in range(len(tokenizer))])])
+
+
+def load(name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, **init_kwargs):
+    """A model with one output a response or a token; its head is new where the checkpoint has none. Adapters are merged."""
+    response = kind.level == "response"
+    auto = AutoModelForSequenceClassification if response else AutoModelForTokenClassification
+    if (Path(name) / "adapter_config.json").is_file():
+        auto = AutoPeftModelForSequenceClassification if response else AutoPeftModelForTokenClassification
+        return auto.from_pretrained(name, num_labels=1, **init_kwargs).merge_and_unload()
+    config = AutoConfig.from_pretrained(
+        name, num_labels=1, revision=init_kwargs.get("revision"), trust_remote_code=trust_remote_code
+    )
+    config.classifier_dropout = 0.0  # 0.1 where the config says nothing, which would make each token's score noisy
+    config.pad_token_id = tokenizer.pad_token_id
+    return auto.from_pretrained(name, config=config, trust_remote_code=trust_remote_code, **init_kwargs)
+
+
+@torch.inference_mode()
+def score(model, kind: Kind, ends_line, prompts: list[list[int]], completions: list[list[int]], batch_size: int):
+    """The return of each completion, and the scores of its steps with the tokens they end at, [(index, score), ...].
+
+    Padded on the right as in training, so that a score never depends on the batch. Each process does all that it is given.
+    """
+    returns, steps = [], []
+    pad = model.config.pad_token_id
+    for start in range(0, len(prompts), batch_size):
+        batch = list(zip(prompts, completions, strict=True))[start : start + batch_size]
+        rows = [torch.tensor(p + c) for p, c in batch]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad).to(model.device)
+        lengths = torch.tensor([[len(p), len(p) + len(c)] for p, c in batch], device=ids.device)
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        logits = model(input_ids=ids, attention_mask=(positions < lengths[:, 1:]).long()).logits.squeeze(-1).float()
+        if kind.level == "response":
+            returns += logits.tolist()
+            continue
+        mask = step_mask(ids, (positions >= lengths[:, :1]) & (positions < lengths[:, 1:]), ends_line)
+        returns += trajectory_return(logits, mask, kind.step_return == "mean").tolist()
+        for row, marks, (p, _) in zip(logits, mask, batch, strict=True):
+            steps.append([(int(i) - len(p), float(row[i])) for i in marks.nonzero().squeeze(1)])
+    return returns, steps
+
+
+def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dict:
+    """How well the scores of held-out pairs agree with the preferences. Every process does its share and gets the whole.
+
+    pair_accuracy: share of pairs whose chosen answer has the higher return, ties counting half.
+    calibration_error: the expected calibration error (arXiv 1706.04599) of P(chosen) = sigmoid of the difference, over 10 bins.
+    score_length_correlation: Pearson's, of return and tokens; length_label_correlation: of chosen (1 or 0) and tokens, which
+    is what the data itself would teach.
+    first_error_hit_rate: share of rejected answers whose lowest-scored step is the first wrong one (the row's first_error);
+    first_error_chance: the same for a step picked at random.
+    """
+    ends_line, was_training = line_ends(tokenizer, kind), model.training
+    model.eval()
+    prompts = _rows.prompt_ids(rows["prompt"], tokenizer)
+    answers = {c: _rows.completion_ids(rows[c], tokenizer) for c in ("chosen", "rejected")}
+    found = []
+    with PartialState().split_between_processes(list(range(len(rows)))) as mine:
+        scored = {
+            c: score(model, kind, ends_line, [prompts[i] for i in mine], [ids[i] for i in mine], batch_size)
+            for c, ids in answers.items()
+        }
+        returns = zip(scored["chosen"][0], scored["rejected"][0], strict=True)
+        found = list(zip(mine, returns, scored["rejected"][1] or [None] * len(mine), strict=True))
+    model.train(was_training)
+    found = gather_object(found)
+    differences = [chosen - rejected for _, (chosen, rejected), _ in found]
+    lengths = [len(answers[c][i]) for c in answers for i, _, _ in found]
+    values = [pair[side] for side in (0, 1) for _, pair, _ in found]
+    result = {
+        "rows": len(rows),
+        "pair_accuracy": fmean((d > 0) + 0.5 * (d == 0) for d in differences),
+        "margin": fmean(differences),
+        "calibration_error": calibration_error(differences),
+        "score_length_correlation": _correlation(values, lengths),
+        "length_label_correlation": _correlation([1.0] * len(found) + [0.0] * len(found), lengths),
+    }
+    if kind.level == "step" and "first_error" in rows.column_names:
+        texts, errors = [_rows.text_of(r) for r in rows["rejected"]], rows["first_error"]
+        hits, chances = [], []
+        for i, _, steps in found:
+            if errors[i] is not None:
+                wrong = _token_at(texts[i], errors[i], tokenizer)
+                first_wrong = next(end for end, _ in steps if end >= wrong)
+                hits.append(min(steps, key=lambda s: s[1])[0] == first_wrong)
+                chances.append(1 / len(steps))
+        result |= {"first_error_hit_rate": fmean(hits), "first_error_chance": fmean(chances)} if hits else {}
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in result.items()}
+
+
+def calibration_error(differences: list[float]) -> float:
+    """Mean gap between how sure the model is of the answer it prefers and how often that is the chosen one."""
+    bins = [[] for _ in range(BINS)]
+    for d in differences:
+        sure = 1 / (1 + 2.718281828459045 ** -min(abs(d), 700.0))
+        bins[min(int((sure - 0.5) * 2 * BINS), BINS - 1)].append((sure, float(d > 0)))
+    gaps = [len(b) * abs(fmean(sure for sure, _ in b) - fmean(right for _, right in b)) for b in bins if b]
+    return sum(gaps) / len(differences)
+
+
+def _correlation(xs: list[float], ys: list[float]) -> float | None:
+    try:
+        return correlation(xs, ys)
+    except StatisticsError:  # all the same
+        return None
+
+
+def _token_at(text: str, offset: int, tokenizer) -> int:
+    """The token that holds the character, or the end token, where the text stops too early."""
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return next((i for i, (_, end) in enumerate(spans) if end > offset), len(spans))
