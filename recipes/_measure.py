@@ -64,10 +64,13 @@ class HeldOut:
         if args.held_out:
             limit = getattr(args, "max_prompt_length", None)
             rows = _rows.load_held_out(args)
-            self.rows, _ = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, limit)
-            self.pairs = None
-            if beta is not None and {"chosen", "rejected"} <= set(rows.column_names):
-                self.pairs, _ = _rows.usable_pairs(rows, tokenizer, training_args.max_length)
+            try:
+                self.rows, _ = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, limit)
+                self.pairs = None
+                if beta is not None and {"chosen", "rejected"} <= set(rows.column_names):
+                    self.pairs, _ = _rows.usable_pairs(rows, tokenizer, training_args.max_length)
+            except ValueError as error:
+                raise ValueError(f"held_out={args.held_out}: {error}") from error
 
     def before(self) -> dict | None:
         """The metrics of the model that training starts from."""

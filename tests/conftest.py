@@ -7,7 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
-from recipes import grpo, sft
+from recipes import grpo, ppo, reward_model, sft
 from recipes._config import parse
 
 REPO = Path(__file__).resolve().parents[1]
@@ -25,6 +25,15 @@ def run_sft(*argv: str) -> None:
 
 def run_grpo(*argv: str) -> None:
     grpo.main(*parse((grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig), list(argv), doc="", check=grpo.check))
+
+
+def run_reward_model(*argv: str) -> None:
+    classes = (reward_model.RewardModelRecipe, reward_model.RewardConfig, reward_model.ModelConfig)
+    reward_model.main(*parse(classes, list(argv), doc=""))
+
+
+def run_ppo(*argv: str) -> None:
+    ppo.main(*parse((ppo.PPORecipe, ppo.PPOConfig, ppo.ModelConfig), list(argv), doc="", check=ppo.check))
 
 
 @pytest.fixture(scope="session")
@@ -45,5 +54,5 @@ def grpo_arguments(base, tmp_path) -> list[str]:
     return [
         *("--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", base),
         *("--dataset_options", "{digits: 1}", "--per_device_train_batch_size", "64", "--max_completion_length", "24"),
-        *("--report_to", "none", "--output_dir", str(tmp_path / "run")),
+        *("--report_to", "none", "--held_out", "0", "--output_dir", str(tmp_path / "run")),
     ]

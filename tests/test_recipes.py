@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data import humaneval
-from recipes import evaluate, grpo
+from recipes import _measure, evaluate, grpo
 from recipes._config import parse
 
 
@@ -81,7 +81,7 @@ def test_sft_refuses_a_dataset_without_completions(tmp_path, capsys):
             "--output_dir",
             str(tmp_path / "r"),
         )
-    assert ended.value.code == 2 and "no completions to learn from" in capsys.readouterr().err
+    assert ended.value.code == 2 and "needs the column 'completion'" in capsys.readouterr().err
 
 
 def test_grpo_learns(base, grpo_arguments, tmp_path, capsys):
@@ -114,6 +114,38 @@ def test_grpo_learns(base, grpo_arguments, tmp_path, capsys):
     )
     assert (run / "reward_curve.png").stat().st_size > 20_000
     assert summary(run)["steps"] == 40 and summary(run)["completions"] == 40 * 64
+
+
+def test_before_and_after_are_what_an_evaluation_of_base_and_result_says(base, grpo_arguments, tmp_path, capsys):
+    argv = [*grpo_arguments, "--max_steps", "8", "--held_out", "13"]
+    run_grpo(*argv)
+    shared = ["--config", "recipes/configs/grpo/tiny.yaml", "--dataset_options", "{digits: 1}", "--samples", "1"]
+    shared += ["--max_completion_length", "24"]
+    for key, model in (("before", base), ("after", str(tmp_path / "run"))):
+        told, evaluation = summary(tmp_path / "run")[key], evaluated(capsys, *shared, "--model_name_or_path", model)
+        assert told["rows"] == evaluation["problems"] == 13
+        for metric in ("accuracy", "format_rate", "mean_length"):
+            assert told[metric] == pytest.approx(evaluation[metric], abs=1e-4)
+    assert summary(tmp_path / "run")["after"]["kl"] > 0.05
+
+
+def test_kl_is_what_the_two_distributions_say(base):
+    """Of one completion: the sum over its tokens, end included, of log p - log q, each by a plain softmax; not the prompt's."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model, other = (AutoModelForCausalLM.from_pretrained(base) for _ in range(2))
+    with torch.no_grad():
+        other.lm_head.weight += 0.05 * torch.randn(
+            other.lm_head.weight.shape, generator=torch.Generator().manual_seed(0)
+        )
+    prompts, completions = tokenizer(["What is 1 + 2?\n", "?"])["input_ids"], [[20, 21, 0], [22, 0]]
+    expected = []
+    for prompt, completion in zip(prompts, completions, strict=True):
+        ids = torch.tensor([prompt + completion])
+        p, q = (torch.log_softmax(m(ids).logits[0].double() / 0.7, dim=-1) for m in (model, other))
+        places = [(len(prompt) + i - 1, token) for i, token in enumerate(completion)]
+        expected.append(sum(float(p[place] - q[place]) for place in places))
+    assert _measure.kl(model, other, prompts, completions, 0.7) == pytest.approx(sum(expected) / 2, abs=1e-4)
+    assert abs(sum(expected)) > 0.01 and _measure.kl(model, model, prompts, completions, 0.7) == 0
 
 
 def test_grpo_has_the_same_figures_for_a_seed(grpo_arguments, tmp_path):
@@ -173,17 +205,14 @@ def test_evaluation_by_hand(base, capsys, monkeypatch):
     """Three problems, two samples each, right: 2, 1 and 0 of 2. pass@1 = (1 + 1/2 + 0) / 3 = 1/2; the standard error is
     that of the means 1, 1/2, 0: their standard deviation is 1/2, so 1/2 / sqrt(3) = 0.2887. One of six is cut off, and
     four of six have the format."""
-    texts = []
 
-    def generate(model, tokenizer, prompts, training_args, batch_size):
-        answers = [str(eval_sum(p)) for p in prompts]
+    def sample(model, tokenizer, prompts, *_):
         good, bad = "<think>x</think><answer>{}</answer>", "<answer>{}</answer>"
-        texts.extend(
-            (good if i < 4 else bad).format(answers[i] if right else "-1") for i, right in enumerate([1, 1, 1, 0, 0, 0])
-        )
-        return texts, [10, 20, 30, 40, 50, 60], [True] * 5 + [False]
+        answers = [eval_sum(p) if right else -1 for p, right in zip(prompts, [1, 1, 1, 0, 0, 0], strict=True)]
+        texts = [(good if i < 4 else bad).format(answer) for i, answer in enumerate(answers)]
+        return [_measure.Completion(text, [0] * 10 * (i + 1), finished=i < 5) for i, text in enumerate(texts)]
 
-    monkeypatch.setattr(evaluate, "generate", generate)
+    monkeypatch.setattr(_measure, "sample", sample)
     result = evaluated(
         capsys,
         *(

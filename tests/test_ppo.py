@@ -1,0 +1,269 @@
+"""PPO by the real trainer: it learns, from rules and from reward models, and each completion is paid for its own row."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_ppo
+from datasets import Dataset
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from recipes import _common as common
+from recipes import _ppo, _scores
+
+TINY = "recipes/configs/sft/tiny-base"
+SHORT = ("--per_device_train_batch_size", "32", "--response_length", "24", "--dataset_options", "{digits: 1}")
+
+
+def summary(folder) -> dict:
+    return json.loads((Path(folder) / "summary.json").read_text())
+
+
+@pytest.fixture
+def ppo_arguments(base, tmp_path) -> list[str]:
+    """The command line of a PPO run of seconds: one-digit sums, 32 completions a step."""
+    return [
+        *("--config", "recipes/configs/ppo/tiny.yaml", "--model_name_or_path", base, *SHORT),
+        *("--held_out", "0", "--output_dir", str(tmp_path / "run")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return common.load_tokenizer(TINY)
+
+
+def echo(completions, *, answer, **_):
+    """1.0 where the completion is the row's own answer, whatever it says: any mix-up of rows scores less."""
+    return [float(c == a) for c, a in zip(completions, answer, strict=True)]
+
+
+def asked(tokenizer, prompts, completions, width):
+    """What PPOTrainer hands to a reward model: padded on both sides, padding as token 0, and the mask."""
+    pad = tokenizer.pad_token_id
+    rows = []
+    for prompt, completion in zip(prompts, completions, strict=True):
+        response = tokenizer(completion)["input_ids"] + [tokenizer.eos_token_id]
+        rows.append(prompt.tolist() + (response + [pad] * width)[:width])
+    ids = torch.tensor(rows)
+    return {"input_ids": torch.where(ids == pad, 0, ids), "attention_mask": ids != pad}
+
+
+def test_each_completion_is_scored_with_its_own_row(tokenizer):
+    """Prompts of many lengths, the same prompt with three different answers, shuffled batches, micro-batches, two epochs,
+    and a loader that fetches ahead, as accelerate's does."""
+    texts = ["2+2", "2+2", "2+2", "10+10", "5+55+555", "1+1+1+1+1+1", "7", "8+8"]
+    columns = {"answer": [f"answer {i}" for i in range(len(texts))]}
+    ids = tokenizer(texts)["input_ids"]
+    rows = Dataset.from_dict({"input_ids": ids, "row": range(len(ids))})
+    loader = DataLoader(rows.to_list(), batch_size=4, shuffle=True, collate_fn=_ppo.PromptCollator(tokenizer))
+    scorer = _ppo.Scorer(columns, tokenizer, {"echo": echo, "wrong": echo}, {"echo": 1.0, "wrong": 0.5})
+    scorer.batches = _ppo.Batches(Ahead(loader))
+    seen = []
+    for _ in range(2):
+        for batch in scorer.batches:
+            for start in (0, 3):  # micro-batches of 3 and 1
+                part = slice(start, start + 3)
+                mine = [columns["answer"][i] for i in batch["row"][part]]
+                mine[0] = mine[0] if start == 0 else "someone else's"
+                tokens = asked(tokenizer, batch["input_ids"][part], mine, width=20)
+                hidden = scorer.backbone(**tokens, position_ids=None).hidden_states[-1]
+                assert hidden.shape == (*tokens["input_ids"].shape, 1)
+                scores = scorer.score(hidden)[:, -1, 0].tolist()
+                assert scores == ([1.5] * 3 if start == 0 else [0.0])
+            seen += batch["row"].tolist()
+            assert scorer.logs["echo"] == [1.0, 1.0, 1.0, 0.0] and scorer.logs["reward"] == [1.5, 1.5, 1.5, 0.0]
+            assert scorer.logs["prompt"] == [texts[i] for i in batch["row"]]
+    assert sorted(seen) == sorted([*range(8)] * 2) and seen[:8] != seen[8:]
+
+
+class Ahead:
+    """A loader that has always fetched one batch more than it gave."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __iter__(self):
+        source = iter(self.loader)
+        ahead = next(source)
+        for following in source:
+            yield ahead
+            ahead = following
+        yield ahead
+
+
+def test_other_prompts_than_the_batch_s_are_an_error_and_never_a_score(tokenizer):
+    scorer = _ppo.Scorer({"answer": ["a", "b"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
+    batch = _ppo.PromptCollator(tokenizer)([{"input_ids": [40, 41], "row": 0}, {"input_ids": [42], "row": 1}])
+    scorer.batches = _ppo.Batches([batch])
+    next(iter(scorer.batches))
+    with pytest.raises(RuntimeError, match="other prompts"):
+        scorer.scores(**asked(tokenizer, batch["input_ids"].flip(0), ["a", "b"], width=8))
+
+
+def test_what_follows_a_sampled_pad_token_is_not_read(tokenizer):
+    scorer = _ppo.Scorer({"answer": ["a"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
+    batch = _ppo.PromptCollator(tokenizer)([{"input_ids": [40, 41], "row": 0}])
+    scorer.batches = _ppo.Batches([batch])
+    next(iter(scorer.batches))
+    a, b = (tokenizer(x)["input_ids"][0] for x in "ab")
+    ids = torch.tensor([[40, 41, a, 0, b]])
+    mask = torch.tensor([[True, True, True, False, True]])
+    assert scorer.scores(ids, mask).tolist() == [1.0] and scorer.logs["completion"] == ["a"]
+
+
+def test_ppo_learns_from_rules(ppo_arguments, base, tmp_path):
+    run_ppo(*ppo_arguments, "--total_episodes", str(32 * 40))
+    run = tmp_path / "run"
+    curve = summary(run)["curve"]
+    assert curve["reward"]["last"] > curve["reward"]["first"] + 0.2
+    assert summary(run)["completions"] == 32 * 40
+    AutoModelForCausalLM.from_pretrained(run)  # the policy alone
+    assert set(load_file(run / "model.safetensors")) == set(load_file(Path(base) / "model.safetensors"))
+    rollouts = [json.loads(line) for line in (run / "completions.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rollouts] == [step for step in range(1, 41) for _ in range(4)]
+    assert all(r["prompt"].startswith("What is") and "advantage" not in r for r in rollouts)
+    assert (run / "reward_curve.png").stat().st_size > 20_000
+
+
+def test_rewards_under_two_processes_are_those_of_their_rows(ppo_arguments, tmp_path):
+    """What was logged as right is right for the prompt that it stands beside, and the policy is saved by itself."""
+    argv = [*ppo_arguments, "--total_episodes", "256", "--completions_to_log", "32"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "recipes.ppo"]
+    done = subprocess.run([*command, *argv], capture_output=True, text=True, timeout=600, env=os.environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rollouts = [json.loads(line) for line in (tmp_path / "run" / "completions.jsonl").read_text().splitlines()]
+    assert len(rollouts) == 4 * 32
+    right = 0
+    for row in rollouts:
+        a, b = row["prompt"].strip().removeprefix("What is ").removesuffix("?").split(" + ")
+        answered = row["completion"].endswith(f"<answer>{int(a) + int(b)}</answer>")
+        assert answered == (row["rewards"]["math_answer"] == 1.0), row
+        right += answered
+    assert 0 < right < len(rollouts)
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+    assert not any(key.startswith("policy.") for key in load_file(tmp_path / "run" / "model.safetensors"))
+
+
+def test_lora_keeps_the_base_as_reference_and_saves_an_adapter(ppo_arguments, base, tmp_path):
+    lora = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "5e-3")
+    run_ppo(*ppo_arguments, *lora, "--total_episodes", str(32 * 12), "--held_out", "13", "--save_steps", "12")
+    run = tmp_path / "run"
+    assert (run / "adapter_model.safetensors").is_file() and not (run / "model.safetensors").exists()
+    log = json.loads((run / "checkpoint-12" / "trainer_state.json").read_text())["log_history"]
+    # the adapter starts as nothing: at the first step the policy is its reference
+    assert log[0]["objective/kl"] == pytest.approx(0, abs=1e-4) and log[-1]["objective/kl"] > 0.05
+    assert log[-1]["loss/value_avg"] < log[0]["loss/value_avg"]
+    assert summary(run)["after"]["kl"] > 0.05
+
+
+def test_two_processes_with_lora(ppo_arguments, tmp_path):
+    """TRL reads the policy through the data-parallel wrapper, which hides it."""
+    lora = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "recipes.ppo"]
+    argv = [*command, *ppo_arguments, *lora, "--total_episodes", "64"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, env=os.environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("level", ["response", "step"])
+def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, level):
+    """The score that the run logs for a completion is what the reward model says of that text, in another batch."""
+    folder = untrained_reward_model(base, tmp_path / "rm", level)
+    argv = ("--reward_model", folder, "--rewards", "{math_answer: 0.0}", "--total_episodes", "64")
+    run_ppo(*ppo_arguments, *argv, "--completions_to_log", "32")
+    tokenizer = common.load_tokenizer(base)
+    kind = _scores.Kind.of(folder)
+    model = _scores.load(folder, kind, tokenizer).eval()
+    for line in (tmp_path / "run" / "completions.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        prompts, completions = (_rows_ids(row[key], tokenizer) for key in ("prompt", "completion"))
+        if len(completions) < 24:  # one that was cut off has no end token
+            completions = [*completions, tokenizer.eos_token_id]
+        returns, _ = _scores.score(model, kind, None, [prompts], [completions], 1)
+        assert row["rewards"]["reward_model"] == pytest.approx(returns[0], abs=1e-4)
+    curve = summary(tmp_path / "run")["curve"]
+    assert curve["reward"]["first"] == pytest.approx(curve["rewards/reward_model/mean"]["first"], abs=1e-3)
+
+
+def _rows_ids(text: str, tokenizer) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def untrained_reward_model(base: str, folder: Path, level: str, **config) -> str:
+    """A reward model with a random head: PPO has to pay what it says, sense or not."""
+    torch.manual_seed(0)
+    tokenizer = common.load_tokenizer(base)
+    kind = _scores.Kind(level)
+    model = _scores.load(base, kind, tokenizer)
+    if config:
+        model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(base, num_labels=1, **config))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    kind.save(str(folder))
+    return str(folder)
+
+
+def test_a_value_model_of_another_size_trains(base, ppo_arguments, tmp_path):
+    small = untrained_reward_model(base, tmp_path / "small", "response", hidden_size=64, intermediate_size=96)
+    run_ppo(*ppo_arguments, "--value_model", small, "--total_episodes", "64")
+    assert summary(tmp_path / "run")["steps"] == 2
+
+
+def test_the_run_ends_at_its_kl_bound(ppo_arguments, tmp_path, capsys):
+    run_ppo(*ppo_arguments, "--kl_bound", "0.01", "--total_episodes", "3200", "--learning_rate", "2e-3")
+    assert 2 <= summary(tmp_path / "run")["steps"] < 20
+    assert "is over kl_bound=0.01" in capsys.readouterr().out
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--resume_from_checkpoint", "true"], ["resume_from_checkpoint='true'", "can't resume", "another output_dir"]),
+        (["--max_steps", "5"], ["max_steps=5", "total_episodes"]),
+        (["--max_grad_norm", "0.5"], ["max_grad_norm=0.5", "doesn't clip"]),
+        (["--reward_model_path", "x"], ["reward_model_path='x'", "reward_model"]),
+        (["--rewards", "{}"], ["rewards is empty", "math_answer"]),
+        (["--rewards", "{math_answer: 0}"], ["nothing to learn from"]),
+        (["--num_mini_batches", "2", "--gradient_accumulation_steps", "2"], ["gradient_accumulation_steps: 1"]),
+        (["--num_mini_batches", "5"], ["num_mini_batches=5 doesn't divide per_device_train_batch_size=32"]),
+        (["--use_vllm", "true"], ["use_vllm is an unknown key"]),
+        (["--pad_token", "<nothing>"], ["pad_token='<nothing>' is no token"]),
+        (["--pad_token", "<|endoftext|>"], ["'<|endoftext|>'", "never learn to stop", "<think>"]),
+        (["--reward_model", "outputs/nowhere"], ["'outputs/nowhere'", "no such folder"]),
+        (["--value_model", "outputs/nowhere"], ["value_model='outputs/nowhere'", "no such model"]),
+    ],
+)
+def test_what_ppo_can_not_do_is_refused_in_one_line(ppo_arguments, tmp_path, capsys, argv, words):
+    with pytest.raises(SystemExit) as ended:
+        run_ppo(*ppo_arguments, *argv)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2 and len(lines) == 1, lines
+    assert all(word in lines[0] for word in words), lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reward_model_of_another_tokenizer_is_refused(base, ppo_arguments, tmp_path, capsys):
+    folder = untrained_reward_model(base, tmp_path / "rm", "response")
+    other = common.load_tokenizer(base)
+    other.add_tokens(["<step>"])
+    other.save_pretrained(folder)
+    with pytest.raises(SystemExit) as ended:
+        run_ppo(*ppo_arguments, "--reward_model", folder)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "another tokenizer" in error and "'<step>'" in error
+
+
+def test_a_value_model_that_knows_fewer_tokens_is_refused(base, ppo_arguments, tmp_path, capsys):
+    folder = untrained_reward_model(base, tmp_path / "small", "response", vocab_size=100)
+    with pytest.raises(SystemExit) as ended:
+        run_ppo(*ppo_arguments, "--value_model", folder)
+    assert ended.value.code == 2 and "knows 100 tokens, the policy 262" in capsys.readouterr().err

@@ -1,0 +1,193 @@
+"""Reward models of both levels: what they learn, what their figures mean, and which rows are no preferences."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import run_reward_model
+from datasets import Dataset
+from safetensors.torch import load_file
+
+from recipes import _common as common
+from recipes import _rows, _scores
+from recipes.reward_model import StepCollator, tokenized
+
+TINY = "recipes/configs/sft/tiny-base"
+
+
+def summary(folder) -> dict:
+    return json.loads((Path(folder) / "summary.json").read_text())
+
+
+def write(path, rows) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return common.load_tokenizer(TINY)
+
+
+class Table(torch.nn.Module):
+    """A reward model that gives each token the score that a table holds, wherever it stands."""
+
+    def __init__(self, scores: dict[int, float]):
+        super().__init__()
+        self.config, self.device, self.scores = SimpleNamespace(pad_token_id=1), torch.device("cpu"), scores
+
+    def forward(self, input_ids, attention_mask):
+        logits = torch.tensor([[self.scores.get(int(i), 0.0) for i in row] for row in input_ids])
+        return SimpleNamespace(logits=logits[..., None])
+
+
+def pairs(*rows) -> Dataset:
+    """(prompt, chosen, rejected, first_error) each."""
+    return Dataset.from_list([dict(zip(("prompt", "chosen", "rejected", "first_error"), r, strict=True)) for r in rows])
+
+
+def test_the_figures_of_a_reward_model_by_hand(tokenizer):
+    """a scores 1, b -1, c -3, the prompt's z -100 and the end token 0, so that the returns are
+    aa 2 against ab 0: right, by 2;  ab 0 against ba 0: a tie;  b -1 against aa 2: wrong, by -3;  a 1 against ac -2: right, by 3.
+    pair accuracy (1 + 0.5 + 0 + 1) / 4 = 0.625, margin (2 + 0 - 3 + 3) / 4 = 0.5.
+    How sure: 0.8808, 0.5, 0.9526, 0.9526, so in ten bins of 0.05 the last two share one: gaps |0.8808 - 1|, |0.5 - 0| and, in
+    the shared one, |0.9526 - 0.5| twice: (0.1192 + 0.5 + 2 * 0.4526) / 4 = 0.3811.
+    Lowest token of the rejected: ab -> b at 1, the first wrong (1): hit; ba -> b at 0, but 1 is the first wrong: miss;
+    aa -> the end token at 2, where the text stops too early (2): hit; ac -> c at 1, 1: hit. By chance 1/3 each.
+    """
+    a, b, c, z = (tokenizer(x)["input_ids"][0] for x in "abcz")
+    model = Table({a: 1.0, b: -1.0, c: -3.0, z: -100.0})
+    rows = pairs(("z", "aa", "ab", 1), ("z", "ab", "ba", 1), ("zz", "b", "aa", 2), ("z", "a", "ac", 1))
+    result = _scores.quality(model, _scores.Kind("step"), rows, tokenizer, batch_size=3)
+    assert result["pair_accuracy"] == 0.625 and result["margin"] == 0.5 and result["rows"] == 4
+    assert result["calibration_error"] == pytest.approx(0.3811, abs=1e-4)
+    assert result["first_error_hit_rate"] == 0.75 and result["first_error_chance"] == pytest.approx(1 / 3, abs=1e-4)
+    # tokens with the end: chosen 3 3 2 2, rejected 3 3 3 3; returns 2 0 -1 1 and 0 0 2 -2. Means 2.75 and 0.25; products of
+    # the differences sum to 0.25 * 0.5 + 0.75 * 0.5 = 0.5, their squares to 1.5 and 13.5: 0.5 / sqrt(1.5 * 13.5) = 1/9
+    assert result["score_length_correlation"] == pytest.approx(1 / 9, abs=1e-4)
+    assert result["length_label_correlation"] == pytest.approx(-1 / math.sqrt(3), abs=1e-4)
+
+
+def test_a_mean_return_is_the_sum_over_the_steps_less_their_number(tokenizer):
+    a = tokenizer("a")["input_ids"][0]
+    model, prompt, completions = Table({a: 3.0}), [[a]], [[a, a, 0]]
+    assert _scores.score(model, _scores.Kind("step"), None, prompt, completions, 1)[0] == [6.0]
+    assert _scores.score(model, _scores.Kind("step", "token", "mean"), None, prompt, completions, 1)[0] == [2.0]
+
+
+def test_a_line_is_scored_at_its_last_token(tokenizer):
+    """Of "b\\na\\n", line breaks and the end token count (2 + 2 + 5); a and b don't, nor does the prompt's line break."""
+    kind = _scores.Kind("step", "line")
+    a, b, n = (tokenizer(x)["input_ids"][0] for x in ("a", "b", "\n"))
+    model, ends = Table({a: 1.0, b: 1.0, n: 2.0, 0: 5.0}), _scores.line_ends(tokenizer, kind)
+    returns, steps = _scores.score(model, kind, ends, [[a, n]], [[b, n, a, n, 0]], 1)
+    assert returns == [9.0] and steps == [[(1, 2.0), (3, 2.0), (4, 5.0)]]
+    assert _scores.line_ends(tokenizer, _scores.Kind("step", "token")) is None
+
+
+@pytest.mark.parametrize("level", ["response", "step"])
+def test_a_score_does_not_depend_on_its_batch(base, level):
+    tokenizer, kind = common.load_tokenizer(base), _scores.Kind(level)
+    torch.manual_seed(0)
+    model = _scores.load(base, kind, tokenizer).eval()
+    prompts = tokenizer(["What is 1 + 2?\n", "What is 30 + 45?\n", "?"])["input_ids"]
+    completions = [[*ids, 0] for ids in tokenizer(["3", "<think>0+5</think><answer>75</answer>", ""])["input_ids"]]
+    together = _scores.score(model, kind, None, prompts, completions, 3)[0]
+    alone = [_scores.score(model, kind, None, [p], [c], 1)[0][0] for p, c in zip(prompts, completions, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-4) and len(set(together)) == 3
+
+
+def test_the_mask_is_the_completion_and_its_end(tokenizer):
+    rows = tokenized(pairs(("ab", "c", "cde", 1), ("a", "bcd", "", 0)), tokenizer)
+    batch = StepCollator(tokenizer.pad_token_id)(rows.to_list())
+    texts = [
+        tokenizer.decode(ids[mask]) for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
+    ]
+    assert texts == [f"{t}<|endoftext|>" for t in ("c", "bcd", "cde", "")]
+
+
+STEPS = ("--max_steps", "250", "--dataset_options", "{digits: 1, rows: 4000}", "--save_steps", "1000")
+
+
+def arguments(config: str, base: str, folder) -> list[str]:
+    path = f"recipes/configs/reward_model/{config}.yaml"
+    return ["--config", path, "--model_name_or_path", base, "--output_dir", str(folder)]
+
+
+@pytest.mark.parametrize("config", ["tiny", "tiny-step"])
+def test_a_reward_model_learns(base, tmp_path, config):
+    run_reward_model(*arguments(config, base, tmp_path / "run"), *STEPS)
+    before, after = summary(tmp_path / "run")["before"], summary(tmp_path / "run")["after"]
+    assert 0.3 < before["pair_accuracy"] < 0.7 and after["pair_accuracy"] > 0.8
+    assert after["margin"] > 1 > abs(before["margin"])
+    if config == "tiny-step":
+        assert after["first_error_hit_rate"] > 3 * after["first_error_chance"]
+
+
+@pytest.mark.parametrize("config", ["tiny", "tiny-step"])
+def test_an_adapter_and_its_head_are_saved_and_score_as_trained(base, tmp_path, config):
+    lora = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "1e-2")
+    lora += ("--max_steps", "60", "--dataset_options", "{digits: 1, rows: 2000}")
+    run_reward_model(*arguments(config, base, tmp_path / "run"), *lora)
+    run = tmp_path / "run"
+    saved = load_file(run / "adapter_model.safetensors")
+    assert any("lora_A" in key for key in saved) and any(key.endswith("score.weight") for key in saved)
+    before, after = summary(run)["before"], summary(run)["after"]
+    assert after["pair_accuracy"] > before["pair_accuracy"] + 0.1 and after["margin"] > 0.5
+
+
+def test_a_resumed_run_ends_with_the_same_weights(base, tmp_path):
+    argv = ["--max_steps", "6", "--save_steps", "3", "--held_out", "0", "--dataset_options", "{digits: 1, rows: 600}"]
+    run_reward_model(*arguments("tiny-step", base, tmp_path / "a"), *argv)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "checkpoint-6" / "trainer_state.json").unlink()  # as if killed while it was written
+    (tmp_path / "b" / "model.safetensors").unlink()
+    run_reward_model(*arguments("tiny-step", base, tmp_path / "b"), *argv, "--resume_from_checkpoint", "true")
+    a, b = (load_file(tmp_path / run / "model.safetensors") for run in "ab")
+    assert all(torch.equal(a[key], b[key]) for key in a) and summary(tmp_path / "b")["resumed_from"]
+
+
+PAIR = {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}
+
+
+def test_pairs_that_prefer_nothing_are_counted_and_left_out(tmp_path, tokenizer, capsys):
+    import data
+
+    rows = [PAIR, PAIR | {"rejected": "2"}, PAIR | {"chosen": ""}, PAIR | {"rejected": "3" * 99}, PAIR]
+    rows = data.load(write(tmp_path / "pairs.jsonl", rows), template="plain")
+    kept, counts = _rows.usable_pairs(rows, tokenizer, max_length=64)
+    assert counts == {"rows": 5, "broken": 1, "equal": 1, "too_long": 1} and len(kept) == 2
+    assert (
+        "left out 3 of 5 rows: 1 lack a prompt or one of two answers, 1 have equal answers" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    "rows, argv, words",
+    [
+        ([PAIR | {"rejected": "2"}], [], ["no row is left of 1", "1 have equal answers"]),
+        (
+            [{"prompt": "a", "chosen": "b"}],
+            [],
+            ["has the columns prompt, chosen", "preferences needs chosen, rejected"],
+        ),
+        ([{"question": "a", "answer": "#### 2"}], [], ["needs the column 'chosen'", "choose another dataset"]),
+        ([PAIR], ["--held_out", "5"], ["held_out=5", "is what the run trains on", "held_out: 0"]),
+        ([PAIR], ["--level", "token"], ["level='token'", "response", "step"]),
+        ([PAIR], ["--max_length", "4"], ["1 are longer than max_length=4 tokens"]),
+    ],
+)
+def test_rows_that_are_no_preferences_are_refused_in_one_line(tmp_path, base, capsys, rows, argv, words):
+    path = write(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(SystemExit) as ended:
+        run_reward_model(
+            *arguments("tiny", base, tmp_path / "run"),
+            *("--dataset", path, "--dataset_options", "{}", "--held_out", "0", *argv),
+        )
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2 and len(lines) == 1 and all(word in lines[0] for word in words), lines
+    assert not (tmp_path / "run").exists()
