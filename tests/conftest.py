@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads beside anything else are ten times slower
@@ -7,7 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
-from recipes import grpo, ppo, reward_model, sft
+from recipes import dpo, grpo, ppo, reward_model, sft
 from recipes._config import parse
 
 REPO = Path(__file__).resolve().parents[1]
@@ -20,7 +22,7 @@ def in_repository(monkeypatch):
 
 
 def run_sft(*argv: str) -> None:
-    sft.main(*parse((sft.SFTRecipe, sft.SFTConfig, sft.ModelConfig), list(argv), doc=""))
+    sft.main(*parse((sft.SFTRecipe, sft.SFTConfig, sft.ModelConfig), list(argv), doc="", check=sft.check))
 
 
 def run_grpo(*argv: str) -> None:
@@ -34,6 +36,19 @@ def run_reward_model(*argv: str) -> None:
 
 def run_ppo(*argv: str) -> None:
     ppo.main(*parse((ppo.PPORecipe, ppo.PPOConfig, ppo.ModelConfig), list(argv), doc="", check=ppo.check))
+
+
+def run_dpo(*argv: str) -> None:
+    dpo.main(*parse((dpo.DPORecipe, dpo.DPOConfig, dpo.ModelConfig), list(argv), doc="", check=dpo.check))
+
+
+def run_in_processes(module: str, *argv: str, processes: int = 2) -> subprocess.CompletedProcess:
+    """A recipe as real processes, joined over gloo; `accelerate launch --cpu` would start one, whatever the number asked for."""
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
+    command = [sys.executable, *start, "-m", module, *argv]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=600, env=os.environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,11 @@
 """PPO by the real trainer: it learns, from rules and from reward models, and each completion is paid for its own row."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_ppo
+from conftest import run_in_processes, run_ppo
 from datasets import Dataset
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
@@ -135,9 +132,7 @@ def test_ppo_learns_from_rules(ppo_arguments, base, tmp_path):
 def test_rewards_under_two_processes_are_those_of_their_rows(ppo_arguments, tmp_path):
     """What was logged as right is right for the prompt that it stands beside, and the policy is saved by itself."""
     argv = [*ppo_arguments, "--total_episodes", "256", "--completions_to_log", "32"]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "recipes.ppo"]
-    done = subprocess.run([*command, *argv], capture_output=True, text=True, timeout=600, env=os.environ)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_in_processes("recipes.ppo", *argv)
     rollouts = [json.loads(line) for line in (tmp_path / "run" / "completions.jsonl").read_text().splitlines()]
     assert len(rollouts) == 4 * 32
     right = 0
@@ -166,10 +161,7 @@ def test_lora_keeps_the_base_as_reference_and_saves_an_adapter(ppo_arguments, ba
 def test_two_processes_with_lora(ppo_arguments, tmp_path):
     """TRL reads the policy through the data-parallel wrapper, which hides it."""
     lora = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "recipes.ppo"]
-    argv = [*command, *ppo_arguments, *lora, "--total_episodes", "64"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, env=os.environ)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_in_processes("recipes.ppo", *ppo_arguments, *lora, "--total_episodes", "64")
     assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPO, run_grpo, run_sft
+from conftest import REPO, run_grpo, run_in_processes, run_sft
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -441,16 +441,14 @@ def test_grpo_with_the_code_reward(coder, tmp_path, processes):
     rows = [{"prompt": "", "canonical_solution": "", "entry_point": "f", "test": f"def check(c):\n    assert c() == {n}"}
             for n in (1, 1, 1, 1)]  # fmt: skip
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [
-        *([] if processes == 1 else ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]),
-        *("-m", "recipes.grpo", "--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", coder),
+    argv = [
+        *("--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", coder, "--held_out", "0"),
         *("--dataset", str(problems), "--dataset_split", "test", "--dataset_options", "{}", "--use_cpu", "true"),
         *("--rewards", "{code_tests: 1.0}", "--reward_options", "{code_tests: {binary: true}}"),
         *("--per_device_train_batch_size", str(16 // processes), "--max_completion_length", "64", "--max_steps", "3"),
         *("--report_to", "none", "--output_dir", str(tmp_path / "run"), "--logging_steps", "1", "--save_steps", "3"),
     ]
-    done = subprocess.run([sys.executable, *command], cwd=REPO, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_in_processes("recipes.grpo", *argv, processes=processes)
     history = json.loads((tmp_path / "run" / "checkpoint-3" / "trainer_state.json").read_text())["log_history"]
     steps = [row for row in history if "reward" in row]
     assert len(steps) == 3
