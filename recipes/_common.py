@@ -31,23 +31,21 @@ def say(text: str) -> None:
 
 
 def load_tokenizer(
-    model: str | None, revision: str = "main", trust_remote_code: bool = False
+    model: str | None, revision: str = "main", trust_remote_code: bool = False, key: str = "model_name_or_path"
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, padded on the left. Raises ValueError, with the way out, when there is no such model."""
+    """The model's tokenizer, padded on the left. Raises ValueError, with key and way out, when there is no such model."""
     if not model:
-        raise ValueError("model_name_or_path is not set: name a folder, or a model on the hub")
+        raise ValueError(f"{key} is not set: name a folder, or a model on the hub")
     local = model.startswith((".", "/", "~", "outputs/")) or model.count("/") > 1
     if local and not Path(model).expanduser().is_dir():
-        raise ValueError(
-            f"model_name_or_path={model!r}: there is no such folder (the config's first lines say what makes it)"
-        )
+        raise ValueError(f"{key}={model!r}: there is no such folder (the config's first lines say what makes it)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             model, revision=revision, trust_remote_code=trust_remote_code, padding_side="left"
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model_name_or_path={model!r}: its tokenizer can't be loaded ({reason})") from error
+        raise ValueError(f"{key}={model!r}: its tokenizer can't be loaded ({reason})") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

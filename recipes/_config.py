@@ -39,6 +39,16 @@ def parse(classes: tuple[type, ...], argv: list[str] | None = None, *, doc: str,
         return _parse(classes, argv, check)
 
 
+def check_choices(given: dict, choices: dict[str, tuple[str, ...]]) -> None:
+    """Refuse what isn't among a key's choices, alone or in a list, naming the nearest that is. Raises ValueError."""
+    for key, known in choices.items():
+        values = given.get(key, [])
+        for value in values if isinstance(values, list) else [values]:
+            if value not in known:
+                near = difflib.get_close_matches(str(value), known, n=1) or known[:1]
+                raise ValueError(f"{key}={value!r}: did you mean {near[0]!r}? there are {', '.join(known)}")
+
+
 def _parse(classes, argv, check):
     fields = {f.name: f for c in classes for f in dataclasses.fields(c) if f.init}
     hints = {name: hint for c in classes for name, hint in typing.get_type_hints(c).items()}

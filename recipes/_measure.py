@@ -88,13 +88,15 @@ class HeldOut:
 
     def _measured(self, model, reference) -> dict:
         batch_size, seed = self.training_args.per_device_eval_batch_size, self.training_args.seed
+        scored_at_a_time = self.training_args.per_device_train_batch_size  # all logits of them are held, as in training
         completions = sample(model, self.tokenizer, self.rows["prompt"], self.generation, batch_size, seed)
         result = score(completions, self.rows, self.reward_funcs)
         if reference is not None:
             prompts = _rows.prompt_ids(self.rows["prompt"], self.tokenizer)
-            result["kl"] = kl(model, reference, prompts, [c.ids for c in completions], self.generation.temperature)
+            ids, temperature = [c.ids for c in completions], self.generation.temperature
+            result["kl"] = kl(model, reference, prompts, ids, temperature, scored_at_a_time)
             if self.beta is not None and self.pairs is not None:
-                result |= implicit_rewards(model, reference, self.pairs, self.tokenizer, self.beta)
+                result |= implicit_rewards(model, reference, self.pairs, self.tokenizer, self.beta, scored_at_a_time)
         del model, reference
         gc.collect()
         if torch.cuda.is_available():
@@ -153,25 +155,27 @@ def score(completions: list[Completion], rows: Dataset, reward_funcs: dict[str, 
     }
 
 
-def implicit_rewards(model, reference, pairs: Dataset, tokenizer, beta: float) -> dict:
+def implicit_rewards(model, reference, pairs: Dataset, tokenizer, beta: float, batch_size: int = 16) -> dict:
     """Of DPO's implicit reward, beta (log model - log reference): pair accuracy (a tie counts half), mean margin."""
     prompts = _rows.prompt_ids(pairs["prompt"], tokenizer)
     rewards = []
     for column in ("chosen", "rejected"):
         answers = _rows.completion_ids(pairs[column], tokenizer)
-        of = [log_probs(m, prompts, answers) for m in (model, reference)]
+        of = [log_probs(m, prompts, answers, batch_size=batch_size) for m in (model, reference)]
         rewards.append([beta * (a - b) for a, b in zip(*of, strict=True)])
     margins = [chosen - rejected for chosen, rejected in zip(*rewards, strict=True)]
     return {"pair_accuracy": fmean((m > 0) + 0.5 * (m == 0) for m in margins), "margin": fmean(margins)}
 
 
-def kl(model, reference, prompts: list[list[int]], completions: list[list[int]], temperature: float) -> float:
+def kl(
+    model, reference, prompts: list[list[int]], completions: list[list[int]], temperature: float, batch_size: int = 16
+) -> float:
     """Mean over completions, sampled from `model`, of the sum over tokens of log model - log reference, in nats.
 
     An unbiased estimate of the KL divergence of the two as distributions over completions (the k1 estimator), at the
     temperature they were sampled at.
     """
-    of = [log_probs(m, prompts, completions, temperature) for m in (model, reference)]
+    of = [log_probs(m, prompts, completions, temperature, batch_size) for m in (model, reference)]
     return fmean(a - b for a, b in zip(*of, strict=True))
 
 

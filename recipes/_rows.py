@@ -16,8 +16,9 @@ class DatasetArgs:
     dataset: str = field(metadata={"help": "a module of data/, a hub name, or a local .jsonl or .parquet file"})
     dataset_split: str = field(default="train", metadata={"help": "split to train on"})
     dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
-    template: Literal["chat", "r1_zero", "plain"] = field(
-        default="chat", metadata={"help": "how a question becomes a prompt: data/_templates.py"}
+    template: Literal["chat", "r1_zero", "plain"] | None = field(
+        default="chat",
+        metadata={"help": "how a question becomes a prompt: data/_templates.py; null: messages as they are"},
     )
     held_out: int = field(
         default=0, metadata={"help": "held-out rows to measure on before and after, for summary.json; 0: don't"}

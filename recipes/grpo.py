@@ -9,7 +9,6 @@ Run: python -m recipes.grpo --config recipes/configs/grpo/tiny.yaml [--key value
      accelerate launch --config_file accelerate_configs/zero2.yaml -m recipes.grpo --config recipes/configs/grpo/<run>.yaml
 """
 
-import difflib
 import os
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ import rewards
 from recipes import _common as common
 from recipes import _rows, report
 from recipes import _tracking as tracking
-from recipes._config import parse, refusing
+from recipes._config import check_choices, parse, refusing
 from recipes._measure import HeldOut, sampling
 
 # TRL takes any string here, and finds out at the first step
@@ -39,10 +38,7 @@ class GRPORecipe(_rows.RewardArgs):
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError with the nearest choice that can."""
-    for key, choices in CHOICES.items():
-        if key in given and given[key] not in choices:
-            near = difflib.get_close_matches(given[key], choices, n=1) or choices[:1]
-            raise ValueError(f"{key}={given[key]!r}: did you mean {near[0]!r}? there are {', '.join(choices)}")
+    check_choices(given, CHOICES)
     group, per_device = given.get("num_generations", 8), given.get("per_device_train_batch_size", 8)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     steps = given.get("steps_per_generation") or given.get("gradient_accumulation_steps", 1)
