@@ -14,10 +14,11 @@ from datasets import Dataset, Features
 
 from data import _source, arithmetic, arithmetic_text
 
-COLUMNS = ("chosen", "rejected")
+SIDES = ("chosen", "rejected")
+COLUMNS = [SIDES, ("prompt", *SIDES)]  # three columns outweigh the two of a set whose gold a pair keeps
 SPLITS = ("train", "test", "train_prefs", "test_prefs")
 GENERATED = ("train", "test")
-KEPT = ("answer", "tests", "first_error")
+KEPT = ("answer", "tests", "target", "nums", "first_error")
 # share of the pairs whose rejected answer has this flaw
 FLAWS = {"slip": 0.45, "answer": 0.15, "guess": 0.15, "untagged": 0.09, "unthinking": 0.08, "unclosed": 0.08}
 TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -73,7 +74,7 @@ def to_row(raw: dict) -> dict:
     prompt there is stays, else []. Two equal answers are a row like any other.
     """
     explicit = _source.messages(raw.get("prompt"))
-    (prompt, chosen), (other, rejected) = (_answer(raw[side], explicit) for side in COLUMNS)
+    (prompt, chosen), (other, rejected) = (_answer(raw[side], explicit) for side in SIDES)
     if prompt != other:
         prompt, chosen = explicit, None
     asked = bool(prompt) and prompt[-1]["role"] == "user" and all(m["content"].strip() for m in prompt)
@@ -88,7 +89,7 @@ def to_row(raw: dict) -> dict:
 def features(raw: Features) -> Features:
     """The types of what `to_row` gives: a thousand broken rows in front would leave them unknown."""
     kept = {column: raw[column] for column in KEPT if column in raw}
-    return Features(dict.fromkeys(("prompt", *COLUMNS), _source.MESSAGES) | kept)
+    return Features(dict.fromkeys(("prompt", *SIDES), _source.MESSAGES) | kept)
 
 
 def _answer(side: str | list[dict] | None, explicit: list[dict]) -> tuple[list[dict], str | None]:
