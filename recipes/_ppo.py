@@ -153,13 +153,15 @@ class KLBound(TrainerCallback):
 class RewardedPPOTrainer(PPOTrainer):
     """PPOTrainer with a Scorer; what it learns, and how, is TRL's."""
 
+    is_distributed_loading_by_transformers = False  # PPOTrainer leaves out Trainer's __init__, which would say so
+
     def __init__(self, *args, reward_model: Scorer, **kwargs):
         super().__init__(*args, reward_model=reward_model, **kwargs)
         self.scorer = reward_model
         self.dataloader = self.scorer.batches = Batches(self.dataloader)
         if isinstance(self.model, torch.nn.parallel.DistributedDataParallel):
-            # TRL reads model.policy, which DDP hides: without it a LoRA run fails, and others save policy and value as one
-            self.model.__dict__["policy"] = self.model.module.policy
+            # TRL reads both through DDP, which hides them: a checkpoint fails, and policy and value are saved as one
+            self.model.__dict__ |= {"policy": self.model.module.policy, "config": self.model.module.config}
 
     def train(self, resume_from_checkpoint=None):
         try:
