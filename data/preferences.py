@@ -15,7 +15,7 @@ from datasets import Dataset, Features
 from data import _source, arithmetic, arithmetic_text
 
 SIDES = ("chosen", "rejected")
-COLUMNS = [SIDES, ("prompt", *SIDES)]  # three columns outweigh the two of a set whose gold a pair keeps
+COLUMNS = [SIDES, (*SIDES, "target", "nums")]  # the second: pairs that keep countdown's gold, or they would fit both
 SPLITS = ("train", "test", "train_prefs", "test_prefs")
 GENERATED = ("train", "test")
 KEPT = ("answer", "tests", "target", "nums", "first_error")
