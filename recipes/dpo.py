@@ -5,7 +5,7 @@ reference's than the rejected one's (eq. 7); `loss_type` names TRL's variants. T
 copy, or with LoRA the same weights with the adapter off; `reference` names another one.
 
 Run: python -m recipes.dpo --config recipes/configs/dpo/tiny.yaml [--key value ...]
-Pairs from rewards: python -m recipes.sample --pairs, then --dataset <the file it wrote>.
+Pairs from rewards: python -m recipes.sample --pairs, then --dataset <the file it wrote> --held_out_dataset <another>.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,8 +15,17 @@ from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config, get_quantiz
 from recipes import _common as common
 from recipes import _rows
 from recipes import _tracking as tracking
-from recipes._config import parse, refusing
+from recipes._config import check_choices, parse, refusing
 from recipes._measure import HeldOut, load_model, sampling
+
+# TRL takes any string here, and finds out at the first step
+CHOICES = {
+    "loss_type": (
+        *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+        *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+    ),
+    "f_divergence_type": ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
+}
 
 
 @dataclass(kw_only=True)
@@ -27,11 +36,10 @@ class DPORecipe(_rows.SampledArgs, _rows.DatasetArgs):
 
 
 def check(given: dict) -> None:
-    """Refuse, before anything loads, what can't work together. Raises ValueError."""
-    if given.get("reference") and given.get("use_peft"):
-        raise ValueError(
-            "reference: with use_peft the base without its adapter is the reference; leave one of them out"
-        )
+    """Refuse, before anything loads, what can't work together. Raises ValueError with the nearest choice that can."""
+    check_choices(given, CHOICES)
+    if given.get("eval_strategy", "no") != "no":
+        raise ValueError("eval_strategy: this recipe doesn't evaluate while it trains; say held_out")
 
 
 def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, given: dict) -> None:
@@ -40,8 +48,8 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, giv
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
+        reference = reference_of(args, tokenizer, training_args, model_args)
         rows, counts = _rows.usable_pairs(rows, tokenizer, training_args.max_length)
-        reference = replace(model_args, model_name_or_path=args.reference or model_args.model_name_or_path)
         held_out = HeldOut(
             args,
             args.measures(),
@@ -59,7 +67,7 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, giv
     training_args.model_init_kwargs = common.model_init_kwargs(model_args)
     trainer = DPOTrainer(
         model=model_args.model_name_or_path,
-        ref_model=load_model(reference, training_args) if args.reference else None,
+        ref_model=load_model(reference, training_args) if reference else None,
         args=training_args,
         train_dataset=rows.select_columns(["prompt", "chosen", "rejected"]),
         processing_class=tokenizer,
@@ -70,10 +78,26 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, giv
     origin = tracking.follow(trainer, shown, args, model_args)
 
     seconds = common.train_and_save(trainer, checkpoint)
+    after = held_out.after(trainer)
     result = {"recipe": "dpo", "rows": counts, "train_seconds": seconds, "resumed_from": checkpoint}
-    result |= {"steps": trainer.state.global_step, "before": before, "after": held_out.after(trainer)}
+    result |= {"steps": trainer.state.global_step, "before": before, "after": after}
     common.write_summary(training_args.output_dir, result | origin)
     common.say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
+    for key in (key for key in after or {} if key not in ("rows", "stderr")):
+        common.say(f"  {key:<16} {f'{before[key]} -> ' if key in before else ''}{after[key]}")
+
+
+def reference_of(args: DPORecipe, tokenizer, training_args: DPOConfig, model_args: ModelConfig) -> ModelConfig | None:
+    """The reference that is named, if one is. Raises ValueError where its log-probabilities would be of other tokens."""
+    if args.reference is None:
+        return None
+    other = common.load_tokenizer(args.reference, "main", training_args.trust_remote_code, "reference")
+    if other.get_vocab() != tokenizer.get_vocab() or other.eos_token != tokenizer.eos_token:
+        raise ValueError(
+            f"reference={args.reference!r} has another tokenizer than {model_args.model_name_or_path!r}: name a model of "
+            "its family, or leave reference out"
+        )
+    return replace(model_args, model_name_or_path=args.reference, model_revision="main")
 
 
 if __name__ == "__main__":
