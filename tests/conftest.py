@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+import typing
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads beside anything else are ten times slower
@@ -21,25 +23,19 @@ def in_repository(monkeypatch):
     monkeypatch.chdir(REPO)
 
 
-def run_sft(*argv: str) -> None:
-    sft.main(*parse((sft.SFTRecipe, sft.SFTConfig, sft.ModelConfig), list(argv), doc="", check=sft.check))
+def arguments(recipe, *argv: str) -> tuple:
+    """What a recipe's main() takes, from its command line."""
+    hints = typing.get_type_hints(recipe.main)
+    classes = tuple(hints[name] for name in ("args", "training_args", "model_args"))
+    return parse(classes, list(argv), doc="", check=getattr(recipe, "check", None))
 
 
-def run_grpo(*argv: str) -> None:
-    grpo.main(*parse((grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig), list(argv), doc="", check=grpo.check))
+def run(recipe, *argv: str) -> None:
+    recipe.main(*arguments(recipe, *argv))
 
 
-def run_reward_model(*argv: str) -> None:
-    classes = (reward_model.RewardModelRecipe, reward_model.RewardConfig, reward_model.ModelConfig)
-    reward_model.main(*parse(classes, list(argv), doc=""))
-
-
-def run_ppo(*argv: str) -> None:
-    ppo.main(*parse((ppo.PPORecipe, ppo.PPOConfig, ppo.ModelConfig), list(argv), doc="", check=ppo.check))
-
-
-def run_dpo(*argv: str) -> None:
-    dpo.main(*parse((dpo.DPORecipe, dpo.DPOConfig, dpo.ModelConfig), list(argv), doc="", check=dpo.check))
+run_sft, run_reward_model, run_ppo = partial(run, sft), partial(run, reward_model), partial(run, ppo)
+run_dpo, run_grpo = partial(run, dpo), partial(run, grpo)
 
 
 def run_in_processes(module: str, *argv: str, processes: int = 2) -> subprocess.CompletedProcess:

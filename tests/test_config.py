@@ -1,26 +1,23 @@
 """A wrong configuration ends with one line, exit code 2, and before any model loads."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPO, run_grpo
+from conftest import REPO, arguments, run_grpo
 
-from recipes import evaluate, grpo, sft
+from recipes import evaluate, grpo
 from recipes._config import parse
 
 TINY = "recipes/configs/grpo/tiny.yaml"
-CLASSES = {
-    "grpo": (grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig),
-    "sft": (sft.SFTRecipe, sft.SFTConfig, sft.ModelConfig),
-}
 CONFIGS = sorted(Path(REPO, "recipes/configs").glob("*/*.yaml"))
 
 
 def read(*argv, config=TINY):
-    return parse(CLASSES["grpo"], ["--config", str(config), *argv], doc="", check=grpo.check)
+    return arguments(grpo, "--config", str(config), *argv)
 
 
 def refused(capsys, function, *argv) -> str:
@@ -35,8 +32,8 @@ def refused(capsys, function, *argv) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_config_parses_and_adds_up(path):
-    recipe = {"grpo": (CLASSES["grpo"], grpo.check), "sft": (CLASSES["sft"], None)}[path.parent.name]
-    _, training_args, _, given = parse(recipe[0], ["--config", str(path)], doc="", check=recipe[1])
+    recipe = importlib.import_module(f"recipes.{path.parent.name}")
+    _, training_args, _, given = arguments(recipe, "--config", str(path))
     assert given["output_dir"] == training_args.output_dir == f"outputs/{path.parent.name}-{path.stem}"
     assert path.read_text().count("Launch:") == 1, "opens with what it needs and how it is launched"
 
@@ -166,7 +163,7 @@ def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, bas
     assert not (tmp_path / "run").exists(), "a refused run leaves nothing behind"
 
 
-@pytest.mark.parametrize("module", ["grpo", "evaluate", "sft"])
+@pytest.mark.parametrize("module", ["grpo", "evaluate", "sft", "reward_model", "ppo", "dpo", "sample"])
 def test_the_command_itself_exits_with_2_and_one_line(module):
     command = [
         sys.executable,
@@ -184,6 +181,6 @@ def test_the_command_itself_exits_with_2_and_one_line(module):
 
 def test_help_names_our_fields(capsys):
     with pytest.raises(SystemExit) as ended:
-        parse((evaluate.Evaluation, *CLASSES["grpo"]), ["--help"], doc=evaluate.__doc__)
+        parse((evaluate.Evaluation, grpo.GRPORecipe, grpo.GRPOConfig), ["--help"], doc=evaluate.__doc__)
     text = capsys.readouterr().out
     assert ended.value.code == 0 and "--samples (int, default 4)" in text and "GRPOConfig" in text

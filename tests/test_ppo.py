@@ -166,27 +166,32 @@ def test_two_processes_with_lora(ppo_arguments, tmp_path):
 
 
 @pytest.mark.parametrize("level", ["response", "step"])
-def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, level):
-    """The score that the run logs for a completion is what the reward model says of that text, in another batch."""
+def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, monkeypatch, level):
+    """The score that the run logs for a completion is what the reward model says of its tokens, by itself."""
     folder = untrained_reward_model(base, tmp_path / "rm", level)
+    asked, forward = [], _ppo.ModelReward.forward
+
+    def spy(self, prompts, completions):
+        asked.extend(zip(prompts, completions, strict=True))
+        return forward(self, prompts, completions)
+
+    monkeypatch.setattr(_ppo.ModelReward, "forward", spy)
     argv = ("--reward_model", folder, "--rewards", "{math_answer: 0.0}", "--total_episodes", "64")
-    run_ppo(*ppo_arguments, *argv, "--completions_to_log", "32")
-    tokenizer = common.load_tokenizer(base)
-    kind = _scores.Kind.of(folder)
+    run_ppo(*ppo_arguments, *argv, "--completions_to_log", "32", "--local_rollout_forward_batch_size", "12")
+    tokenizer, kind = common.load_tokenizer(base), _scores.Kind.of(folder)
     model = _scores.load(folder, kind, tokenizer).eval()
-    for line in (tmp_path / "run" / "completions.jsonl").read_text().splitlines():
+    lines = (tmp_path / "run" / "completions.jsonl").read_text().splitlines()
+    for line, (prompt, completion) in zip(lines, asked, strict=True):
         row = json.loads(line)
-        prompts, completions = (_rows_ids(row[key], tokenizer) for key in ("prompt", "completion"))
-        if len(completions) < 24:  # one that was cut off has no end token
-            completions = [*completions, tokenizer.eos_token_id]
-        returns, _ = _scores.score(model, kind, None, [prompts], [completions], 1)
+        assert (row["prompt"], row["completion"]) == (
+            tokenizer.decode(prompt),
+            tokenizer.decode(completion, skip_special_tokens=True),
+        )
+        assert completion[-1] == tokenizer.eos_token_id or len(completion) == 24
+        returns, _ = _scores.score(model, kind, None, [prompt], [completion], 1)
         assert row["rewards"]["reward_model"] == pytest.approx(returns[0], abs=1e-4)
     curve = summary(tmp_path / "run")["curve"]
     assert curve["reward"]["first"] == pytest.approx(curve["rewards/reward_model/mean"]["first"], abs=1e-3)
-
-
-def _rows_ids(text: str, tokenizer) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def untrained_reward_model(base: str, folder: Path, level: str, **config) -> str:
