@@ -20,7 +20,7 @@ SPLITS = ("train", "test", "train_prefs", "test_prefs")
 GENERATED = ("train", "test")
 KEPT = ("answer", "tests", "target", "nums", "first_error")
 # share of the pairs whose rejected answer has this flaw
-FLAWS = {"slip": 0.45, "answer": 0.15, "guess": 0.15, "untagged": 0.09, "unthinking": 0.08, "unclosed": 0.08}
+FLAWS = {"slip": 0.55, "answer": 0.20, "guess": 0.10, "untagged": 0.05, "unthinking": 0.05, "unclosed": 0.05}
 TURN = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
 

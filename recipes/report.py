@@ -15,6 +15,8 @@ def finish(trainer, summary: dict, rewards: Iterable[str], completions: int) -> 
     extra = {"objective/kl": "KL to the reference, nats"} if history and "objective/kl" in history[0] else {}
     if history:  # a run shorter than logging_steps logs nothing
         plot(history, list(rewards), folder / "reward_curve.png", trainer.args.run_name or folder.name, extra)
+    if history and "rewards/reward_model/mean" in history[0]:
+        over_optimisation(history, next(iter(rewards)), folder / "over_optimisation.png")
     keys = ["reward", *(f"rewards/{name}/mean" for name in rewards), *extra, "completions/mean_length"]
     tenth = max(1, len(history) // 10)
     curve = {k: {"first": _mean(history[:tenth], k), "last": _mean(history[-tenth:], k)} for k in keys if history}
@@ -53,6 +55,29 @@ def plot(history: list[dict], rewards: list[str], path: Path, title: str, extra:
     axes[-1].set(title="completion length", xlabel="step", ylabel="tokens, mean of a step", ylim=(0, None))
     axes[0].legend(loc="lower right", fontsize="small")
     figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+
+
+def over_optimisation(history: list[dict], accuracy: str, path: Path) -> None:
+    """How far a reward model's score and the true reward part as the policy leaves its reference (arXiv 2210.10760).
+
+    Against the square root of the KL, as there: a step of the run is a point.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    scored = figure.subplots()
+    true = scored.twinx()
+    distance = [max(0.0, row["objective/kl"]) ** 0.5 for row in history]
+    for axis, key, color, label in (
+        (scored, "rewards/reward_model/mean", "tab:blue", "score of the reward model, mean of a step"),
+        (true, f"rewards/{accuracy}/mean", "tab:red", f"{accuracy}, mean of a step"),
+    ):
+        axis.plot(distance, [row[key] for row in history], ".", color=color, alpha=0.7)
+        axis.set_ylabel(label, color=color)
+    true.set_ylim(-0.03, 1.03)
+    scored.set(xlabel="square root of the KL to the reference, nats", title="What is optimised, and what is meant")
+    scored.grid(alpha=0.25)
     figure.savefig(path, dpi=110)
 
 

@@ -5,12 +5,17 @@ level: response  one score r for the whole response, and the loss -log sigmoid(r
 level: step      Christiano et al. 2017 (arXiv 1706.03741, eq. 1): a score for each step of the completion, a token or a
                  line, whose sum is its return; P(chosen) is the softmax of the two returns, and the loss its cross-entropy.
                  Sums grow with length; step_return: mean takes that away, and with it the paper's meaning. Held-out
-                 metrics show how far scores follow length.
+                 metrics show how far scores follow length. What both answers share cancels in their difference, and so
+                 may be scored at will: with `segments` parts of answers are compared, as the paper compares clips of
+                 trajectories, and `step_l2` pulls scores to zero, so that a low one means a bad step. Cutting
+                 takes the better answer for the better one as far as each cut, which data may not bear out.
 Different from that paper: no ensemble, no 10 % of random answers, pairs that are given rather than asked for.
 
 Run: python -m recipes.reward_model --config recipes/configs/reward_model/tiny-step.yaml [--key value ...]
 """
 
+import itertools
+import random
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,6 +37,10 @@ class RewardModelRecipe(_rows.DatasetArgs):
     level: Literal["response", "step"] = field(metadata={"help": "one score a response, or one a step"})
     step_unit: Literal["token", "line"] = field(default="token", metadata={"help": "what a step is"})
     step_return: Literal["sum", "mean"] = field(default="sum", metadata={"help": "a response's return from its steps"})
+    segments: bool = field(
+        default=False, metadata={"help": "cut both answers of a pair at one random token behind their first difference"}
+    )
+    step_l2: float = field(default=0.0, metadata={"help": "weight of the mean squared score of a step in the loss"})
 
 
 class StepCollator(DataCollatorForPreference):
@@ -48,20 +57,33 @@ class StepCollator(DataCollatorForPreference):
 class StepRewardTrainer(RewardTrainer):
     """RewardTrainer on returns: for two of them, the softmax's cross-entropy is -log sigmoid of their difference."""
 
-    def __init__(self, *args, kind: _scores.Kind | None = None, **kwargs):
+    def __init__(self, *args, kind: _scores.Kind | None = None, l2: float = 0.0, **kwargs):
         super().__init__(*args, **kwargs)
-        self.mean = kind is not None and kind.step_return == "mean"
+        self.mean, self.l2 = kind is not None and kind.step_return == "mean", l2
         self.ends_line = kind and _scores.line_ends(self.processing_class, kind)
 
     def compute_loss(self, model, inputs, **kwargs):
         mask = _scores.step_mask(inputs["input_ids"], inputs.pop("completion_mask"), self.ends_line)
 
         def returns(**tokens):
+            nonlocal penalty
             outputs = model(**tokens)
-            outputs.logits = trajectory_return(outputs.logits.squeeze(-1), mask, self.mean)
+            scores = outputs.logits.squeeze(-1)
+            penalty = self.l2 * trajectory_return(scores**2, mask, mean=True).mean()
+            outputs.logits = trajectory_return(scores, mask, self.mean)
             return outputs
 
-        return super().compute_loss(returns, inputs, **kwargs)
+        penalty = 0.0
+        loss = super().compute_loss(returns, inputs, **kwargs)
+        return (loss[0] + penalty, loss[1]) if isinstance(loss, tuple) else loss + penalty
+
+
+def check(given: dict) -> None:
+    """Refuse, before anything loads, what can't work together. Raises ValueError."""
+    of_steps = {"step_unit": "token", "step_return": "sum", "segments": False, "step_l2": 0.0}
+    for key, default in of_steps.items():
+        if given.get("level") == "response" and given.get(key, default) != default:
+            raise ValueError(f"{key}={given[key]!r} is for level: step; with level: response leave it out")
 
 
 def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: ModelConfig, given: dict) -> None:
@@ -86,11 +108,12 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     if peft_config := get_peft_config(model_args):
         peft_config.task_type = "SEQ_CLS" if args.level == "response" else "TOKEN_CLS"  # saves the head too
     training_args.remove_unused_columns = False
-    step = {"kind": kind, "data_collator": StepCollator(tokenizer.pad_token_id)} if args.level == "step" else {}
+    step = {"kind": kind, "l2": args.step_l2, "data_collator": StepCollator(tokenizer.pad_token_id)}
+    step = step if args.level == "step" else {}
     trainer = (StepRewardTrainer if step else RewardTrainer)(
         model=model,
         args=training_args,
-        train_dataset=tokenized(rows, tokenizer),
+        train_dataset=tokenized(rows, tokenizer, training_args.seed if args.segments else None),
         processing_class=tokenizer,
         peft_config=peft_config,
         **step,
@@ -116,13 +139,28 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         common.say(f"  {key:<26} {before[key]} -> {after[key]}")
 
 
-def tokenized(rows: Dataset, tokenizer) -> Dataset:
-    """Prompt and answer as a policy would have sampled them: the answer's own tokens after the prompt's, then the end."""
+def tokenized(rows: Dataset, tokenizer, cut: int | None = None) -> Dataset:
+    """Prompt and answer as a policy would have sampled them: the answer's own tokens after the prompt's, then the end.
+
+    cut: a seed, to keep of both answers of a pair the same random number of tokens, past their first difference.
+    """
     prompts = _rows.prompt_ids(rows["prompt"], tokenizer)
-    answers = {c: _rows.completion_ids(rows[c], tokenizer) for c in ("chosen", "rejected")}
-    columns = {f"{c}_ids": [p + a for p, a in zip(prompts, ids, strict=True)] for c, ids in answers.items()}
+    pairs = list(zip(*(_rows.completion_ids(rows[c], tokenizer) for c in ("chosen", "rejected")), strict=True))
+    if cut is not None:
+        rng = random.Random(cut)
+        pairs = [
+            (c[:n], r[:n]) for c, r in pairs for n in [rng.randint(first_difference(c, r) + 1, max(len(c), len(r)))]
+        ]
+    columns = {
+        f"{name}_ids": [p + pair[side] for p, pair in zip(prompts, pairs, strict=True)]
+        for side, name in enumerate(("chosen", "rejected"))
+    }
     return Dataset.from_dict(columns | {"prompt_length": [len(p) for p in prompts]})
 
 
+def first_difference(a: list[int], b: list[int]) -> int:
+    return next(i for i, pair in enumerate(itertools.zip_longest(a, b)) if pair[0] != pair[1])
+
+
 if __name__ == "__main__":
-    main(*parse((RewardModelRecipe, RewardConfig, ModelConfig), doc=__doc__))
+    main(*parse((RewardModelRecipe, RewardConfig, ModelConfig), doc=__doc__, check=check))

@@ -11,7 +11,9 @@ import torch
 from conftest import run_reward_model
 from datasets import Dataset
 from safetensors.torch import load_file
+from transformers import set_seed
 
+import data
 from recipes import _common as common
 from recipes import _rows, _scores
 from recipes.reward_model import StepCollator, tokenized
@@ -110,7 +112,60 @@ def test_the_mask_is_the_completion_and_its_end(tokenizer):
     assert texts == [f"{t}<|endoftext|>" for t in ("c", "bcd", "cde", "")]
 
 
-STEPS = ("--max_steps", "250", "--dataset_options", "{digits: 1, rows: 4000}", "--save_steps", "1000")
+def test_both_answers_of_a_pair_are_cut_at_one_place_behind_their_first_difference(tokenizer):
+    rows = pairs(*[("p", "abcdef", "abXY", 2)] * 200)
+    cut, again, other = (tokenized(rows, tokenizer, seed).to_list() for seed in (0, 0, 1))
+    assert cut == again != other
+    chosen, rejected = ([tokenizer.decode(row[f"{side}_ids"][1:]) for row in cut] for side in ("chosen", "rejected"))
+    end = "<|endoftext|>"
+    assert set(zip(chosen, rejected, strict=True)) == {
+        ("abc", "abX"),
+        ("abcd", "abXY"),
+        ("abcde", f"abXY{end}"),
+        ("abcdef", f"abXY{end}"),
+        (f"abcdef{end}", f"abXY{end}"),
+    }
+
+
+def test_the_penalty_is_the_mean_squared_score_of_a_completion_s_steps(base, tmp_path):
+    """At the first step, with and without step_l2 = 2: the difference is twice the mean over the batch's answers of the mean
+    of their steps' squared scores, by the untrained model."""
+    argv = ["--max_steps", "1", "--logging_steps", "1", "--segments", "false", "--held_out", "0", "--save_steps", "1"]
+    argv += ["--dataset_options", "{digits: 1, rows: 64}"]
+    losses = []
+    for l2 in ("0", "2"):
+        run_reward_model(*arguments("tiny-step", base, tmp_path / l2), *argv, "--step_l2", l2)
+        state = json.loads((tmp_path / l2 / "checkpoint-1" / "trainer_state.json").read_text())
+        losses.append(state["log_history"][0]["loss"])
+    tokenizer = common.load_tokenizer(base)
+    set_seed(42)  # the head of the run
+    model = _scores.load(base, _scores.Kind("step"), tokenizer).eval()
+    rows = data.load("preferences", "train", template="plain", digits=1, rows=64)
+    prompts = _rows.prompt_ids(rows["prompt"], tokenizer)
+    means = []
+    for side in ("chosen", "rejected"):
+        completions = _rows.completion_ids(rows[side], tokenizer)
+        _, steps = _scores.score(model, _scores.Kind("step"), None, prompts, completions, 64)
+        means += [sum(value**2 for _, value in row) / len(row) for row in steps]
+    assert losses[1] - losses[0] == pytest.approx(2 * sum(means) / len(means), rel=1e-3) and sum(means) > 1
+
+
+STEPS = (
+    "--max_steps",
+    "120",
+    "--dataset_options",
+    "{digits: 1, rows: 4000}",
+    "--save_steps",
+    "1000",
+    "--warmup_steps",
+    "0",
+    "--lr_scheduler_type",
+    "linear",
+    "--learning_rate",
+    "1e-3",
+    "--lr_scheduler_kwargs",
+    "null",
+)
 
 
 def arguments(config: str, base: str, folder) -> list[str]:
@@ -155,8 +210,6 @@ PAIR = {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}
 
 
 def test_pairs_that_prefer_nothing_are_counted_and_left_out(tmp_path, tokenizer, capsys):
-    import data
-
     rows = [PAIR, PAIR | {"rejected": "2"}, PAIR | {"chosen": ""}, PAIR | {"rejected": "3" * 99}, PAIR]
     rows = data.load(write(tmp_path / "pairs.jsonl", rows), template="plain")
     kept, counts = _rows.usable_pairs(rows, tokenizer, max_length=64)
@@ -178,6 +231,7 @@ def test_pairs_that_prefer_nothing_are_counted_and_left_out(tmp_path, tokenizer,
         ([{"question": "a", "answer": "#### 2"}], [], ["needs the column 'chosen'", "choose another dataset"]),
         ([PAIR], ["--held_out", "5"], ["held_out=5", "is what the run trains on", "held_out: 0"]),
         ([PAIR], ["--level", "token"], ["level='token'", "response", "step"]),
+        ([PAIR], ["--step_unit", "line"], ["step_unit='line'", "level: step"]),
         ([PAIR], ["--max_length", "4"], ["1 are longer than max_length=4 tokens"]),
     ],
 )

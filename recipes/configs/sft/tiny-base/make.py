@@ -1,6 +1,6 @@
 """Write the architecture and the tokenizer of the embedded base beside this file: `python recipes/configs/sft/tiny-base/make.py`.
 
-Qwen2's architecture, 0.46 million parameters. The tokenizer is Qwen2's byte-level kind without merges: one token a byte,
+Qwen2's architecture, 0.67 million parameters. The tokenizer is Qwen2's byte-level kind without merges: one token a byte,
 and one for each of the four tags. The tags are not special tokens, or decoding would hide them from the format reward.
 """
 
@@ -29,7 +29,7 @@ Qwen2Config(
     vocab_size=len(tokenizer),
     hidden_size=128,
     intermediate_size=384,
-    num_hidden_layers=2,
+    num_hidden_layers=3,
     num_attention_heads=4,
     num_key_value_heads=4,
     max_position_embeddings=512,
