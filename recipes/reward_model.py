@@ -106,7 +106,8 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     init_kwargs = common.model_init_kwargs(model_args) | {"quantization_config": get_quantization_config(model_args)}
     model = _scores.load(model_args.model_name_or_path, kind, tokenizer, training_args.trust_remote_code, **init_kwargs)
     if peft_config := get_peft_config(model_args):
-        peft_config.task_type = "SEQ_CLS" if args.level == "response" else "TOKEN_CLS"  # saves the head too
+        peft_config.task_type = "SEQ_CLS" if args.level == "response" else "TOKEN_CLS"
+        peft_config.modules_to_save = peft_config.exclude_modules = ["score"]  # the new head: trained whole, and saved
     training_args.remove_unused_columns = False
     step = {"kind": kind, "l2": args.step_l2, "data_collator": StepCollator(tokenizer.pad_token_id)}
     step = step if args.level == "step" else {}
