@@ -37,7 +37,7 @@ def test_rows_that_cannot_be_used_are_counted_and_left_out(tmp_path, tokenizer, 
     assert counts == {"rows": 5, "ungradable": 2, "too_long": 1}
     assert rows["answer"] == ["2", "2"]
     assert (
-        "left out 3 of 5 rows: 2 can't be graded (broken gold), 1 have prompts of more than 100"
+        "left out 3 of 5 rows: 2 can't be graded (broken gold), 1 have prompts of more than max_prompt_length=100"
         in capsys.readouterr().out
     )
 
