@@ -2,7 +2,8 @@
 
 Both run their tiny configs as whole processes, in turn, with the same base, rewards, prompts, completions a step and seeds;
 GRPO samples groups of 8, PPO one completion a prompt. Prints a table in Markdown (mean and spread over the seeds) and
-draws the training accuracy over completions and over seconds. One thread each. Needs the embedded base (`make demo`
+draws the training accuracy over completions and over seconds, at the run's mean pace. Peak memory is that of the whole
+process, held-out sampling included. One thread each. Needs the embedded base (`make demo`
 builds it). Nothing else should run meanwhile.
 
 Run: python benchmarks/grpo_vs_ppo.py [--steps 60] [--seeds 3] [--figure docs/grpo_vs_ppo.png]

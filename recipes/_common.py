@@ -31,14 +31,25 @@ def say(text: str) -> None:
 
 
 def load_tokenizer(
-    model: str | None, revision: str = "main", trust_remote_code: bool = False, key: str = "model_name_or_path"
+    model: str | None,
+    revision: str = "main",
+    trust_remote_code: bool = False,
+    key: str = "model_name_or_path",
+    adapter: bool = False,
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, padded on the left. Raises ValueError, with key and way out, when there is no such model."""
+    """The model's tokenizer, padded on the left. Raises ValueError, with key and way out, when there is no such model.
+
+    adapter: whether a LoRA adapter will do for the model. To train from, it won't: PEFT would put a new one in its place.
+    """
     if not model:
         raise ValueError(f"{key} is not set: name a folder, or a model on the hub")
     local = model.startswith((".", "/", "~", "outputs/")) or model.count("/") > 1
     if local and not Path(model).expanduser().is_dir():
         raise ValueError(f"{key}={model!r}: there is no such folder (the config's first lines say what makes it)")
+    if not adapter and (Path(model) / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{key}={model!r} is a LoRA adapter: merge it into its base first (PEFT's merge_and_unload), and name the result"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             model, revision=revision, trust_remote_code=trust_remote_code, padding_side="left"
@@ -49,6 +60,20 @@ def load_tokenizer(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def pad_apart(tokenizer, pad_token: str | None) -> None:
+    """Give the tokenizer this pad token. Raises ValueError while it pads with its end token, which would hide the end."""
+    if pad_token is not None:
+        if pad_token not in tokenizer.get_vocab():
+            raise ValueError(f"pad_token={pad_token!r} is no token of this tokenizer")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        spare = [t for t in tokenizer.get_added_vocab() if t != tokenizer.eos_token]
+        raise ValueError(
+            f"the tokenizer pads with its end token {tokenizer.eos_token!r}, so that the end would be taken for padding: set "
+            f"pad_token to a token that no text holds, of {', '.join(spare[-8:]) or 'the vocabulary'}"
+        )
 
 
 def model_init_kwargs(model_args) -> dict:
@@ -149,6 +174,7 @@ def train_and_save(trainer, checkpoint: str | None) -> float:
     else:
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(str(folder))
+    PartialState().wait_for_everyone()  # the other processes may read what the first one wrote
     return round(time.perf_counter() - start, 1)
 
 

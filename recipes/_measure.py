@@ -20,6 +20,7 @@ from trl.trainer.utils import selective_log_softmax
 
 from recipes import _common as common
 from recipes import _rows
+from rewards.think_format import think_format
 
 
 class Completion(NamedTuple):
@@ -29,7 +30,7 @@ class Completion(NamedTuple):
 
 
 def sampling(max_completion_length: int, temperature: float = 1.0, **settings) -> GenerationConfig:
-    """How completions are sampled; what isn't named is off (top_k, top_p, repetition_penalty), whatever the model says."""
+    """How completions are sampled; top_k, top_p and repetition_penalty are off unless named, whatever the model says."""
     settings = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0} | settings
     return GenerationConfig(do_sample=True, max_new_tokens=max_completion_length, temperature=temperature, **settings)
 
@@ -55,7 +56,8 @@ class HeldOut:
         """
         self.tokenizer, self.model_args, self.training_args = tokenizer, model_args, training_args
         self.reference, self.beta = reference or model_args, beta
-        self.reward_funcs, self.generation, self.rows = reward_funcs, generation, None
+        self.reward_funcs = reward_funcs | {"think_format": reward_funcs.get("think_format") or think_format}
+        self.generation, self.rows = generation, None
         if args.held_out and is_deepspeed_zero3_enabled():
             raise ValueError(
                 f"held_out={args.held_out}: ZeRO-3 holds no whole model to measure; say held_out: 0, and run "
@@ -65,7 +67,7 @@ class HeldOut:
             limit = getattr(args, "max_prompt_length", None)
             rows = _rows.load_held_out(args)
             try:
-                self.rows, _ = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, limit)
+                self.rows, _ = _rows.usable_rows(rows, list(self.reward_funcs.values()), tokenizer, limit)
                 self.pairs = None
                 if beta is not None and {"chosen", "rejected"} <= set(rows.column_names):
                     self.pairs, _ = _rows.usable_pairs(rows, tokenizer, training_args.max_length)
@@ -173,7 +175,7 @@ def kl(
     """Mean over completions, sampled from `model`, of the sum over tokens of log model - log reference, in nats.
 
     An unbiased estimate of the KL divergence of the two as distributions over completions (the k1 estimator), at the
-    temperature they were sampled at.
+    temperature they were sampled at; biased where top_p, top_k, min_p or a repetition penalty narrowed the sampling.
     """
     of = [log_probs(m, prompts, completions, temperature, batch_size) for m in (model, reference)]
     return fmean(a - b for a, b in zip(*of, strict=True))

@@ -55,6 +55,7 @@ class Scorer(torch.nn.Module):
         models = [r for r in rewards.values() if isinstance(r, torch.nn.Module)]
         self.models = torch.nn.ModuleList(models)  # so that the trainer moves them, or shards them
         self.batches, self.batch = None, None
+        self.config = SimpleNamespace()  # DeepSpeed's preparation looks for a hidden size in it
 
     def backbone(self, input_ids, attention_mask, **_):
         """Hidden states, (B, T, 1): the scores of B completions, (B,), at each of their tokens."""

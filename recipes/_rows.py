@@ -161,7 +161,8 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
         i for i, (prompt, pair) in enumerate(zip(rows["prompt"], pairs, strict=True)) if not (prompt and all(pair))
     }
     whole = [i for i in range(len(rows)) if i not in broken]
-    equal = {i for i in whole if pairs[i][0] == pairs[i][1]}
+    tokens = [completion_ids([pairs[i][side] for i in whole], tokenizer) if whole else [] for side in (0, 1)]
+    equal = {i for i, chosen, rejected in zip(whole, *tokens, strict=True) if chosen == rejected}
     return _leave_out(
         rows,
         ("broken", "lack a prompt or one of two answers", broken),

@@ -36,33 +36,42 @@ class Kind:
 
     @classmethod
     def of(cls, folder: str) -> "Kind":
-        """A model without the file, from the hub say, is taken for one with a score for each response."""
-        path = Path(folder) / KIND
-        return cls(**json.loads(path.read_text())) if path.is_file() else cls()
+        """Of a run's folder or one of its checkpoints; a model without the file is taken for one with a score a response.
+
+        Raises ValueError for one that scores tokens, but doesn't say how they add up.
+        """
+        for path in (Path(folder) / KIND, Path(folder).parent / KIND):
+            if path.is_file() and (path.parent == Path(folder) or Path(folder).name.startswith("checkpoint-")):
+                return cls(**json.loads(path.read_text()))
+        config = Path(folder) / "config.json"
+        if config.is_file() and "ForTokenClassification" in config.read_text():
+            raise ValueError(f"{folder!r} scores tokens, but has no {KIND}: copy it from the run that trained it")
+        return cls()
 
 
 def trajectory_return(scores: torch.Tensor, mask: torch.Tensor, mean: bool = False) -> torch.Tensor:
     """The return of each trajectory, (B,), from scores of its tokens, (B, T): their sum where mask is true, or mean."""
     total = (scores * mask).sum(1)
-    return total / mask.sum(1) if mean else total
+    return total / mask.sum(1).clamp(min=1) if mean else total
 
 
 def step_mask(input_ids: torch.Tensor, completion_mask: torch.Tensor, ends_line: torch.Tensor | None) -> torch.Tensor:
     """Where a step ends, (B, T): at every token of the completion, or at the last one of each of its lines.
 
-    ends_line: (vocabulary,) whether a token ends a line; None: every token is a step.
+    ends_line: (N,) the tokens that end a line; None: every token is a step.
     """
     if ends_line is None:
         return completion_mask
     following = torch.nn.functional.pad(completion_mask[:, 1:], (0, 1))
-    return completion_mask & (ends_line.to(input_ids.device)[input_ids] | ~following)
+    return completion_mask & (torch.isin(input_ids, ends_line.to(input_ids.device)) | ~following)
 
 
 def line_ends(tokenizer, kind: Kind) -> torch.Tensor | None:
-    """Whether each token of the vocabulary holds a line break, (vocabulary,); None where every token is a step."""
+    """The tokens that hold a line break, (N,); None where every token is a step."""
     if kind.level != "step" or kind.step_unit == "token":
         return None
-    return torch.tensor(["\n" in text for text in tokenizer.batch_decode([[i] for i in range(len(tokenizer))])])
+    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+    return torch.tensor([i for i, text in enumerate(texts) if "\n" in text])
 
 
 def load(name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, **init_kwargs):
@@ -71,7 +80,10 @@ def load(name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, **in
     auto = AutoModelForSequenceClassification if response else AutoModelForTokenClassification
     if (Path(name) / "adapter_config.json").is_file():
         auto = AutoPeftModelForSequenceClassification if response else AutoPeftModelForTokenClassification
-        return auto.from_pretrained(name, num_labels=1, **init_kwargs).merge_and_unload()
+        init_kwargs["trust_remote_code"] = trust_remote_code
+        model = auto.from_pretrained(name, num_labels=1, **init_kwargs).merge_and_unload()
+        model.config.pad_token_id = tokenizer.pad_token_id
+        return model
     config = AutoConfig.from_pretrained(
         name, num_labels=1, revision=init_kwargs.get("revision"), trust_remote_code=trust_remote_code
     )
@@ -154,11 +166,11 @@ def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dic
 
 
 def calibration_error(differences: list[float]) -> float:
-    """Mean gap between how sure the model is of the answer it prefers and how often that is the chosen one."""
+    """Mean gap between how sure the model is of the answer it prefers, 0.5 to 1, and how often that is the chosen one."""
     bins = [[] for _ in range(BINS)]
     for d in differences:
         sure = 1 / (1 + 2.718281828459045 ** -min(abs(d), 700.0))
-        bins[min(int((sure - 0.5) * 2 * BINS), BINS - 1)].append((sure, float(d > 0)))
+        bins[min(int((sure - 0.5) * 2 * BINS), BINS - 1)].append((sure, (d > 0) + 0.5 * (d == 0)))
     gaps = [len(b) * abs(fmean(sure for sure, _ in b) - fmean(right for _, right in b)) for b in bins if b]
     return sum(gaps) / len(differences)
 

@@ -43,7 +43,7 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
         if evaluation.problems is not None:
             rows = rows.select(range(min(evaluation.problems, len(rows))))
         tokenizer = common.load_tokenizer(
-            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
+            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code, adapter=True
         )
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
     start = time.perf_counter()

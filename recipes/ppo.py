@@ -9,13 +9,15 @@ policy with a new head. With LoRA (use_peft) the base is the reference, and the 
 Different from the paper, and from GRPO here, all of it TRL's: one score a completion, so a step level reward model counts by
 its return; no gradient clipping; a fixed KL coefficient; generation by transformers, without vLLM; no resume. All logits of a
 process's completions are kept until they are scored: completions x response_length x vocabulary x 4 bytes, for a moment
-three times over (64 x 1024 x 151,936: 37 GiB, so take fewer at a time and more gradient_accumulation_steps don't help).
+three times over. 64 x 1024 x 151,936 x 4 are 37 GiB: lower per_device_train_batch_size; gradient_accumulation_steps multiply
+what is kept.
 
 Run: python -m recipes.ppo --config recipes/configs/ppo/tiny.yaml [--key value ...]
 """
 
 from dataclasses import dataclass, field
 
+from accelerate import PartialState
 from datasets import Dataset
 from peft import inject_adapter_in_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, set_seed
@@ -39,7 +41,17 @@ REFUSED = {
     "num_sample_generations": "completions.jsonl keeps samples of every step: see completions_to_log",
     "sft_model_path": "the policy is model_name_or_path",
     "reward_model_path": "the reward model is reward_model",
+    "stop_token": "a completion ends at the tokenizer's end token",
+    "stop_token_id": "a completion ends at the tokenizer's end token",
+    "bf16": "PPOTrainer has no mixed precision of its own: say dtype: bfloat16, or accelerate launch --mixed_precision bf16",
+    "fp16": "PPOTrainer has no mixed precision of its own: say accelerate launch --mixed_precision fp16",
+    "data_seed": "PPOTrainer shuffles by seed",
+    "neftune_noise_alpha": "PPOTrainer knows no noise",
+    "ref_adapter_name": "the base without its adapter is the reference",
+    "model_adapter_name": "there is one adapter",
 }
+COMPUTED = ("batch_size", "mini_batch_size", "local_batch_size", "local_mini_batch_size", "micro_batch_size")
+COMPUTED += ("num_total_batches", "world_size")
 
 
 @dataclass(kw_only=True)
@@ -64,8 +76,15 @@ class PPORecipe(_rows.RewardArgs):
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
     for key, why in REFUSED.items():
-        if given.get(key) not in (None, "no", "false", "none"):
+        if given.get(key) not in (None, False, "no", "false", "none"):
             raise ValueError(f"{key}={given[key]!r}: {why}")
+    for key in given:
+        if key in COMPUTED or key.startswith("dataloader_"):
+            raise ValueError(
+                f"{key}={given[key]!r}: PPOTrainer sets it by itself, from per_device_train_batch_size and others"
+            )
+    if given.get("logging_steps", 1) != 1:
+        raise ValueError(f"logging_steps={given['logging_steps']!r}: PPOTrainer logs every step; say 1")
     if not given.get("rewards"):
         raise ValueError(
             f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight, or 0 to log it beside "
@@ -95,6 +114,12 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
         )
         check_tokens(args, tokenizer, model_args, training_args)
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
+        batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps
+        if len(rows) < batch * PartialState().num_processes:
+            raise ValueError(
+                f"{len(rows)} rows are fewer than a batch, {batch} completions a process x {PartialState().num_processes}: "
+                "PPOTrainer would wait for more forever; lower per_device_train_batch_size"
+            )
         generation = sampling(training_args.response_length, training_args.temperature)
         held_out = HeldOut(args, reward_funcs, tokenizer, training_args, model_args, generation)
         common.open_run(training_args, given)
@@ -136,18 +161,12 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
 
 def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_args: PPOConfig) -> None:
     """Refuse models that don't speak the policy's tokens, and a pad token that would hide the end. Raises ValueError."""
-    if args.pad_token is not None:
-        if args.pad_token not in tokenizer.get_vocab():
-            raise ValueError(f"pad_token={args.pad_token!r} is no token of this tokenizer")
-        tokenizer.pad_token = args.pad_token
-    if tokenizer.pad_token_id == tokenizer.eos_token_id:
-        spare = [t for t in tokenizer.get_added_vocab() if t != tokenizer.eos_token]
-        raise ValueError(
-            f"the tokenizer pads with its end token {tokenizer.eos_token!r}, and PPOTrainer would take the end for padding and "
-            f"never learn to stop: set pad_token to a token that no text holds, of {', '.join(spare[-8:]) or 'the vocabulary'}"
-        )
+    common.pad_apart(tokenizer, args.pad_token)
     if args.reward_model:
-        of_model = common.load_tokenizer(args.reward_model, trust_remote_code=training_args.trust_remote_code)
+        of_model = common.load_tokenizer(
+            args.reward_model, trust_remote_code=training_args.trust_remote_code, key="reward_model", adapter=True
+        )
+        _scores.Kind.of(args.reward_model)
         vocabulary, other = tokenizer.get_vocab(), of_model.get_vocab()
         different = [t for t in {**vocabulary, **other} if vocabulary.get(t) != other.get(t)]
         if different or tokenizer.eos_token_id != of_model.eos_token_id:
@@ -159,8 +178,9 @@ def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_a
     if args.value_model:
         try:
             size = AutoConfig.from_pretrained(args.value_model).vocab_size
-        except OSError as error:
-            raise ValueError(f"value_model={args.value_model!r}: there is no such model") from error
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"value_model={args.value_model!r}: no such model can be loaded ({reason})") from error
         if size < len(tokenizer):
             raise ValueError(f"value_model={args.value_model!r} knows {size} tokens, the policy {len(tokenizer)}")
 
@@ -189,11 +209,17 @@ def models(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, t
     start = args.value_model or args.reward_model or name
     value = _scores.load(start, _scores.Kind.of(start), tokenizer, trust, **init_kwargs)
     if peft_config:
+        peft_config.exclude_modules = ["score"]
         value = inject_adapter_in_model(peft_config, value)
         value.score.requires_grad_(True)
+        for parameter in value.parameters():
+            if parameter.requires_grad:
+                parameter.data = (
+                    parameter.data.float()
+                )  # as PEFT does with the policy's: small steps are lost in bfloat16
     if training_args.gradient_checkpointing:
         for model in (policy, value):
-            model.gradient_checkpointing_enable()
+            model.gradient_checkpointing_enable(training_args.gradient_checkpointing_kwargs)
             if peft_config:
                 model.enable_input_require_grads()
     columns = {c: rows[c] for c in rows.column_names if c != "prompt"}

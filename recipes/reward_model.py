@@ -80,6 +80,13 @@ class StepRewardTrainer(RewardTrainer):
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
+    for key in ("eos_token", "chat_template_path", "pad_to_multiple_of"):
+        if given.get(key) is not None:
+            raise ValueError(f"{key}={given[key]!r}: this recipe takes the tokenizer as it is, and pads to the longest")
+    if given.get("eval_strategy", "no") != "no":
+        raise ValueError("eval_strategy: this recipe doesn't evaluate while it trains; say held_out")
+    if given.get("segments") and given.get("step_unit") == "line":
+        raise ValueError("segments: cuts fall in the middle of lines, which then end nowhere: leave it out")
     of_steps = {"step_unit": "token", "step_return": "sum", "segments": False, "step_l2": 0.0}
     for key, default in of_steps.items():
         if given.get("level") == "response" and given.get(key, default) != default:
@@ -94,6 +101,7 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
+        common.pad_apart(tokenizer, training_args.pad_token)
         rows, counts = _rows.usable_pairs(rows, tokenizer, training_args.max_length)
         held_out = _rows.load_held_out(args) if args.held_out else None
         if held_out is not None:
@@ -107,7 +115,11 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     model = _scores.load(model_args.model_name_or_path, kind, tokenizer, training_args.trust_remote_code, **init_kwargs)
     if peft_config := get_peft_config(model_args):
         peft_config.task_type = "SEQ_CLS" if args.level == "response" else "TOKEN_CLS"
-        peft_config.modules_to_save = peft_config.exclude_modules = ["score"]  # the new head: trained whole, and saved
+        # the new head is trained whole, and saved
+        peft_config.modules_to_save, peft_config.exclude_modules = (
+            [*(peft_config.modules_to_save or []), "score"],
+            ["score"],
+        )
     training_args.remove_unused_columns = False
     step = {"kind": kind, "l2": args.step_l2, "data_collator": StepCollator(tokenizer.pad_token_id)}
     step = step if args.level == "step" else {}
@@ -126,10 +138,10 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         batch_size = training_args.per_device_eval_batch_size
         return held_out and _scores.quality(model, kind, held_out, tokenizer, batch_size)
 
-    before = quality(trainer.accelerator.unwrap_model(trainer.model))
-    seconds = common.train_and_save(trainer, checkpoint)
+    before = quality(trainer.accelerator.unwrap_model(trainer.model).to(training_args.device))
     if trainer.accelerator.is_main_process:
         kind.save(training_args.output_dir)
+    seconds = common.train_and_save(trainer, checkpoint)
     saved = _scores.load(training_args.output_dir, kind, tokenizer, training_args.trust_remote_code, **init_kwargs)
     after = quality(saved.to(training_args.device))
     result = {"recipe": "reward_model", "rows": counts, "train_seconds": seconds, "resumed_from": checkpoint}

@@ -58,7 +58,7 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
         rows = rows.add_column("_row", list(range(len(rows))))
         rows = rows.select(range(min(sampling.problems or len(rows), len(rows))))
         tokenizer = common.load_tokenizer(
-            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
+            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code, adapter=True
         )
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
     model = _measure.load_model(model_args, training_args)

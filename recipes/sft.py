@@ -33,6 +33,8 @@ def check(given: dict) -> None:
         raise ValueError("held_out: with from_scratch there is no model to measure before; say held_out: 0")
     if given.get("completion_only_loss") is False:
         raise ValueError("completion_only_loss=False: this recipe learns from the completion alone")
+    if given.get("eval_strategy", "no") != "no":
+        raise ValueError("eval_strategy: this recipe doesn't evaluate while it trains; say held_out")
 
 
 def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, given: dict) -> None:
@@ -41,6 +43,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
+        tokenizer.eos_token = training_args.eos_token or tokenizer.eos_token
         rows, counts = _rows.usable_demonstrations(rows, tokenizer, training_args.max_length)
         generation = sampling(args.max_completion_length)
         held_out = HeldOut(args, args.measures(), tokenizer, training_args, model_args, generation)
