@@ -164,6 +164,17 @@ class RewardedPPOTrainer(PPOTrainer):
             # TRL reads both through DDP, which hides them: a checkpoint fails, and policy and value are saved as one
             self.model.__dict__ |= {"policy": self.model.module.policy, "config": self.model.module.config}
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The policy alone; TRL's own way to it fails under DeepSpeed, where it puts the policy in the engine's place."""
+        if not self.is_deepspeed_enabled:
+            return super().save_model(output_dir, _internal_call)
+        state, engine = self.accelerator.get_state_dict(self.model), self.model  # gathers: every process takes part
+        if self.args.should_save:
+            policy = {k.removeprefix("policy."): v for k, v in state.items() if k.startswith("policy.")}
+            self.model = self.accelerator.unwrap_model(engine).policy
+            self._save(output_dir, state_dict=policy)
+            self.model = engine
+
     def train(self, resume_from_checkpoint=None):
         try:
             super().train()

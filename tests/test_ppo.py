@@ -1,6 +1,9 @@
 """PPO by the real trainer: it learns, from rules and from reward models, and each completion is paid for its own row."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -208,6 +211,28 @@ def untrained_reward_model(base: str, folder: Path, level: str, **config) -> str
     return str(folder)
 
 
+def test_a_checkpoint_of_a_reward_model_is_of_its_run_s_kind(base, tmp_path):
+    folder = Path(untrained_reward_model(base, tmp_path / "rm", "step"))
+    (folder / "checkpoint-5").mkdir()
+    (folder / "config.json").rename(folder / "checkpoint-5" / "config.json")
+    assert _scores.Kind.of(str(folder / "checkpoint-5")).level == "step"
+    (folder / "checkpoint-5" / "config.json").rename(folder / "config.json")
+    (folder / _scores.KIND).unlink()
+    with pytest.raises(ValueError, match="scores tokens, but has no reward_model.json"):
+        _scores.Kind.of(str(folder))
+
+
+def test_ppo_under_zero_2_trains_and_saves_the_policy(ppo_arguments, base, tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu_zero2.yaml"]
+    argv = [*command, "-m", "recipes.ppo", *ppo_arguments, "--total_episodes", "128", "--save_steps", "2"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, env=os.environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved, before = (load_file(Path(folder) / "model.safetensors") for folder in (tmp_path / "run", base))
+    assert summary(tmp_path / "run")["steps"] == 2 and set(before) <= set(saved)
+    assert all(not torch.equal(before[key], saved[key]) for key in before)
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+
+
 def test_a_value_model_of_another_size_trains(base, ppo_arguments, tmp_path):
     small = untrained_reward_model(base, tmp_path / "small", "response", hidden_size=64, intermediate_size=96)
     run_ppo(*ppo_arguments, "--value_model", small, "--total_episodes", "64")
@@ -232,9 +257,14 @@ def test_the_run_ends_at_its_kl_bound(ppo_arguments, tmp_path, capsys):
         (["--rewards", "{math_answer: 0}"], ["nothing to learn from"]),
         (["--num_mini_batches", "2", "--gradient_accumulation_steps", "2"], ["gradient_accumulation_steps: 1"]),
         (["--num_mini_batches", "5"], ["num_mini_batches=5 doesn't divide per_device_train_batch_size=32"]),
+        (["--batch_size", "64"], ["batch_size=64", "sets it by itself"]),
+        (["--stop_token", "eos"], ["stop_token='eos'", "end token"]),
+        (["--bf16", "true"], ["bf16=True", "mixed_precision"]),
+        (["--logging_steps", "5"], ["logging_steps=5", "logs every step"]),
+        (["--per_device_train_batch_size", "128"], ["68 rows are fewer than a batch", "wait for more forever"]),
         (["--use_vllm", "true"], ["use_vllm is an unknown key"]),
         (["--pad_token", "<nothing>"], ["pad_token='<nothing>' is no token"]),
-        (["--pad_token", "<|endoftext|>"], ["'<|endoftext|>'", "never learn to stop", "<think>"]),
+        (["--pad_token", "<|endoftext|>"], ["'<|endoftext|>'", "taken for padding", "<think>"]),
         (["--reward_model", "outputs/nowhere"], ["'outputs/nowhere'", "no such folder"]),
         (["--value_model", "outputs/nowhere"], ["value_model='outputs/nowhere'", "no such model"]),
     ],

@@ -129,6 +129,20 @@ def test_before_and_after_are_what_an_evaluation_of_base_and_result_says(base, g
     assert summary(tmp_path / "run")["after"]["kl"] > 0.05
 
 
+def test_the_format_is_measured_where_it_is_not_rewarded(base, grpo_arguments, tmp_path):
+    run_grpo(*grpo_arguments, "--max_steps", "1", "--held_out", "13", "--rewards", "{math_answer: 1.0}")
+    assert 0 < summary(tmp_path / "run")["before"]["format_rate"] < 1
+
+
+def test_an_adapter_is_no_model_to_train_from(base, grpo_arguments, tmp_path, capsys):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(SystemExit) as ended:
+        run_grpo(*grpo_arguments, "--model_name_or_path", str(tmp_path / "adapter"))
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "is a LoRA adapter" in error and "merge_and_unload" in error
+
+
 def test_kl_is_what_the_two_distributions_say(base):
     """Of one completion: the sum over its tokens, end included, of log p - log q, each by a plain softmax; not the prompt's."""
     tokenizer = AutoTokenizer.from_pretrained(base)

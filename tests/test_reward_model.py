@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import run_reward_model
+from conftest import run_in_processes, run_reward_model
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import set_seed
@@ -202,6 +202,26 @@ def test_an_adapter_and_its_head_are_saved_and_score_as_trained(base, tmp_path, 
     assert after["pair_accuracy"] > before["pair_accuracy"] + 0.1 and after["margin"] > 0.5
 
 
+def test_two_processes_share_the_pairs_and_write_one_summary(base, tmp_path):
+    options = ("--dataset_options", "{digits: 1, rows: 400}", "--held_out", "101", "--max_steps", "3")
+    run_in_processes("recipes.reward_model", *arguments("tiny-step", base, tmp_path / "two"), *options)
+    run_reward_model(*arguments("tiny-step", base, tmp_path / "one"), *options)
+    one, two = (summary(tmp_path / run) for run in ("one", "two"))
+    assert one["before"] == two["before"] and two["after"]["rows"] == 101 and two["steps"] == 3
+
+
+def test_an_adapter_scores_with_its_run_s_padding(base, tmp_path):
+    """Qwen's configs have no pad token, and a head that pads with None ends the run after hours."""
+    unpadded = tmp_path / "unpadded"
+    shutil.copytree(base, unpadded, ignore=shutil.ignore_patterns("checkpoint-*"))
+    config = json.loads((unpadded / "config.json").read_text()) | {"pad_token_id": None}
+    (unpadded / "config.json").write_text(json.dumps(config))
+    lora = ("--use_peft", "true", "--lora_target_modules", "all-linear", "--max_steps", "2", "--held_out", "13")
+    lora += ("--dataset_options", "{digits: 1, rows: 200}")
+    run_reward_model(*arguments("tiny", str(unpadded), tmp_path / "run"), *lora)
+    assert summary(tmp_path / "run")["after"]["rows"] == 13
+
+
 def test_a_resumed_run_ends_with_the_same_weights(base, tmp_path):
     argv = ["--max_steps", "6", "--save_steps", "3", "--held_out", "0", "--dataset_options", "{digits: 1, rows: 600}"]
     run_reward_model(*arguments("tiny-step", base, tmp_path / "a"), *argv)
@@ -239,6 +259,8 @@ def test_pairs_that_prefer_nothing_are_counted_and_left_out(tmp_path, tokenizer,
         ([PAIR], ["--held_out", "5"], ["held_out=5", "is what the run trains on", "held_out: 0"]),
         ([PAIR], ["--level", "token"], ["level='token'", "response", "step"]),
         ([PAIR], ["--step_unit", "line"], ["step_unit='line'", "level: step"]),
+        ([PAIR], ["--pad_token", "<|endoftext|>"], ["pads with its end token", "set pad_token"]),
+        ([PAIR], ["--eval_strategy", "steps"], ["eval_strategy", "held_out"]),
         ([PAIR], ["--max_length", "4"], ["1 are longer than max_length=4 tokens"]),
     ],
 )
