@@ -68,7 +68,7 @@ def run(module: str, *arguments: str, capture: bool = False) -> str | None:
 
 def evaluate(model: Path) -> dict:
     options = ["--config", CONFIG, "--model_name_or_path", str(model), "--json"]
-    result = json.loads(run("recipes.evaluate", *options, capture=True))
+    result = json.loads(run("recipes.evaluate", *options, capture=True).splitlines()[-1])  # W&B may say a line before
     stderr, format_rate = result["stderr"], result["format_rate"]
     print(
         f"accuracy {result['accuracy']:.3f} ± {stderr:.3f}, format rate {format_rate:.3f}, {result['seconds']:.0f} s",
