@@ -59,25 +59,21 @@ def plot(history: list[dict], rewards: list[str], path: Path, title: str, extra:
 
 
 def over_optimisation(history: list[dict], accuracy: str, path: Path) -> None:
-    """How far a reward model's score and the true reward part as the policy leaves its reference (arXiv 2210.10760).
-
-    Against the square root of the KL, as there: a step of the run is a point.
-    """
+    """How far a reward model's score and the true reward part as the run goes on (arXiv 2210.10760)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     scored = figure.subplots()
     true = scored.twinx()
-    distance = [max(0.0, row["objective/kl"]) ** 0.5 for row in history]
+    steps = [row["step"] for row in history]
     for axis, key, color, label in (
         (scored, "rewards/reward_model/mean", "tab:blue", "score of the reward model, mean of a step"),
         (true, f"rewards/{accuracy}/mean", "tab:red", f"{accuracy}, mean of a step"),
     ):
-        axis.plot(distance, [row[key] for row in history], ".", color=color, alpha=0.7)
+        _line(axis, steps, [row[key] for row in history], None, color)
         axis.set_ylabel(label, color=color)
     true.set_ylim(-0.03, 1.03)
-    scored.set(xlabel="square root of the KL to the reference, nats", title="What is optimised, and what is meant")
-    scored.grid(alpha=0.25)
+    scored.set(xlabel="step", title="What is optimised, and what is meant")
     figure.savefig(path, dpi=110)
 
 
