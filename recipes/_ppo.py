@@ -118,8 +118,6 @@ class Scorer(torch.nn.Module):
 class ModelReward(torch.nn.Module):
     """A trained reward model of the policy's vocabulary, with its return as the reward."""
 
-    __name__ = "reward_model"
-
     def __init__(self, model, kind: _scores.Kind, tokenizer, batch_size: int):
         super().__init__()
         self.model, self.kind, self.batch_size = model.eval().requires_grad_(False), kind, batch_size

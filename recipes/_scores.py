@@ -5,6 +5,7 @@ a response's return is the sum, as in Christiano et al. 2017 (arXiv 1706.03741, 
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import StatisticsError, correlation, fmean
@@ -169,7 +170,7 @@ def calibration_error(differences: list[float]) -> float:
     """Mean gap between how sure the model is of the answer it prefers, 0.5 to 1, and how often that is the chosen one."""
     bins = [[] for _ in range(BINS)]
     for d in differences:
-        sure = 1 / (1 + 2.718281828459045 ** -min(abs(d), 700.0))
+        sure = 1 / (1 + math.exp(-abs(d)))
         bins[min(int((sure - 0.5) * 2 * BINS), BINS - 1)].append((sure, (d > 0) + 0.5 * (d == 0)))
     gaps = [len(b) * abs(fmean(sure for sure, _ in b) - fmean(right for _, right in b)) for b in bins if b]
     return sum(gaps) / len(differences)

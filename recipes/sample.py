@@ -8,7 +8,7 @@ is for the recipe that reads them to apply; a row's other columns, its gold abov
 
 Run: python -m recipes.sample --config recipes/configs/grpo/tiny.yaml --pairs --problems 5000 --output outputs/pairs.jsonl
 Then: python -m recipes.dpo --config recipes/configs/dpo/tiny.yaml --dataset outputs/pairs.jsonl --max_steps 75 \
-          --held_out_dataset arithmetic --output_dir outputs/dpo-sampled    (a second pass over the pairs unlearns)
+          --held_out_dataset arithmetic --output_dir outputs/dpo-sampled    (more passes over the pairs may unlearn)
 """
 
 import json
