@@ -12,9 +12,10 @@ from datasets import Dataset, Features
 
 from data import _source, arithmetic, arithmetic_text
 
-COLUMNS = [("messages",), ("prompt", "completion")]
+SAMPLED = ("prompt", "completion")
+COLUMNS = [("messages",), SAMPLED, (*SAMPLED, "target", "nums")]  # the last: samples that keep countdown's gold
 SPLITS = ("train", "test")
-KEPT = ("answer", "tests")
+KEPT = ("answer", "tests", "target", "nums")
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import keyword
 import os
 import sys
 import types
@@ -39,6 +40,12 @@ def parse(classes: tuple[type, ...], argv: list[str] | None = None, *, doc: str,
         return _parse(classes, argv, check)
 
 
+def nearest(value: str, known) -> str:
+    """What may have been meant, for an error message."""
+    near = difflib.get_close_matches(value, list(known), n=1)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"there are {', '.join(known) or 'none'}"
+
+
 def check_choices(given: dict, choices: dict[str, tuple[str, ...]]) -> None:
     """Refuse what isn't among a key's choices, alone or in a list, naming the nearest that is. Raises ValueError."""
     for key, known in choices.items():
@@ -49,7 +56,11 @@ def check_choices(given: dict, choices: dict[str, tuple[str, ...]]) -> None:
                 raise ValueError(f"{key}={value!r}: did you mean {near[0]!r}? there are {', '.join(known)}")
 
 
-def _parse(classes, argv, check):
+def merged(classes: tuple[type, ...], argv: list[str], check=None) -> dict:
+    """The keys of the file and of the command line, as `parse` reads and checks them, before any dataclass is made.
+
+    Raises ValueError for whatever `parse` refuses by itself.
+    """
     fields = {f.name: f for c in classes for f in dataclasses.fields(c) if f.init}
     hints = {name: hint for c in classes for name, hint in typing.get_type_hints(c).items()}
     given = {}
@@ -65,7 +76,11 @@ def _parse(classes, argv, check):
             raise ValueError(f"{name} is not set: add '{name}: ...' to the YAML file, or --{name} to the command line")
     if check is not None:
         check(given)
-    made = []
+    return given
+
+
+def _parse(classes, argv, check):
+    given, made = merged(classes, argv, check), []
     for c in classes:
         own = {f.name for f in dataclasses.fields(c)}
         try:
@@ -87,7 +102,8 @@ def _read_argv(argv: list[str]) -> tuple[str | None, dict[str, str]]:
             if i < len(argv) and not argv[i].startswith("--"):
                 value = argv[i]
                 i += 1
-        pairs[key.replace("-", "_")] = value
+        key = key.replace("-", "_")
+        pairs[f"{key}_" if keyword.iskeyword(key) else key] = value  # --from is the field from_
     return pairs.pop("config", None), pairs
 
 
@@ -187,5 +203,5 @@ def _describe(c: type) -> str:
         default = "required" if f.default is f.default_factory is dataclasses.MISSING else f"default {f.default!r}"
         if f.default_factory is not dataclasses.MISSING:
             default = f"default {f.default_factory()!r}"
-        lines.append(f"  --{f.name} ({_name(hints[f.name])}, {default}): {f.metadata.get('help', '')}")
+        lines.append(f"  --{f.name.rstrip('_')} ({_name(hints[f.name])}, {default}): {f.metadata.get('help', '')}")
     return "\n".join(lines)

@@ -78,14 +78,14 @@ class HeldOut:
         """The metrics of the model that training starts from."""
         return self.rows and self._measured(load_model(self.model_args, self.training_args), None)
 
-    def after(self, trainer) -> dict | None:
-        """The metrics of what was saved, with its KL from where it started; the trainer can't go on after this."""
+    def after(self, trainer, started_from_a_model: bool = True) -> dict | None:
+        """The metrics of what was saved, with its KL from the model it started from; the trainer can't go on after this."""
         if self.rows is None:
             return None
         trainer.optimizer = trainer.lr_scheduler = None  # the models to load need the room of its states
         trainer.accelerator.free_memory()
         trained = replace(self.model_args, model_name_or_path=self.training_args.output_dir)
-        reference = load_model(self.reference, self.training_args)
+        reference = load_model(self.reference, self.training_args) if started_from_a_model else None
         return self._measured(load_model(trained, self.training_args), reference)
 
     def _measured(self, model, reference) -> dict:
@@ -116,6 +116,7 @@ def load_model(model_args: ModelConfig, training_args):
         quantization_config=get_quantization_config(model_args),
         **common.model_init_kwargs(model_args),
     )
+    common.spare_copies(model)
     return model.to(training_args.device).eval()
 
 
@@ -140,11 +141,16 @@ def sample(
     return gather_object(done)
 
 
+def grades(completions: list[Completion], rows: Dataset, reward_funcs: dict[str, Callable]) -> dict[str, list[float]]:
+    """What each reward pays for one completion a row."""
+    columns = {c: rows[c] for c in rows.column_names if c not in ("prompt", "completion")}
+    sampled = {"completions": [c.text for c in completions], "completion_ids": [c.ids for c in completions]}
+    return {name: reward(**sampled, **columns) for name, reward in reward_funcs.items()}
+
+
 def score(completions: list[Completion], rows: Dataset, reward_funcs: dict[str, Callable]) -> dict:
     """Metrics of one completion a row. The first reward is the accuracy: the share of completions that it pays in full."""
-    texts = [c.text for c in completions]
-    columns = {c: rows[c] for c in rows.column_names if c != "prompt"}
-    scores = {name: reward(completions=texts, **columns) for name, reward in reward_funcs.items()}
+    scores = grades(completions, rows, reward_funcs)
     result = {"rows": len(rows)}
     first = next(iter(reward_funcs))
     if first != "think_format":

@@ -94,7 +94,8 @@ class Scorer(torch.nn.Module):
             if isinstance(reward, ModelReward):
                 values = reward(prompts, completions)
             else:
-                values = reward(completions=texts, **columns, log_metric=lambda k, v: self.metrics[k].append(v))
+                sampled = {"completions": texts, "completion_ids": completions}
+                values = reward(**sampled, **columns, log_metric=lambda k, v: self.metrics[k].append(v))
             if None in values:
                 raise RuntimeError(f"reward {name!r} can't grade a row that it could grade before training")
             self.logs[name] += values

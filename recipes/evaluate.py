@@ -10,8 +10,10 @@ Run: python -m recipes.evaluate --config recipes/configs/grpo/tiny.yaml --model_
 import json
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, stdev
 
+from accelerate import PartialState
 from trl import GRPOConfig, ModelConfig
 
 import data
@@ -29,6 +31,9 @@ class Evaluation:
     samples: int = field(default=4, metadata={"help": "completions sampled for each problem"})
     batch_size: int = field(default=256, metadata={"help": "completions generated at a time"})
     examples: int = field(default=4, metadata={"help": "completions to show, one each of the first problems"})
+    output: str | None = field(
+        default=None, metadata={"help": "a .json to write the result to as well, which must not exist"}
+    )
     json: bool = field(
         default=False, metadata={"help": "print the result as JSON, and nothing else, on standard output"}
     )
@@ -36,6 +41,8 @@ class Evaluation:
 
 def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _given) -> None:
     with refusing():
+        if evaluation.output and (Path(evaluation.output).suffix != ".json" or Path(evaluation.output).exists()):
+            raise ValueError(f"output={evaluation.output!r} must be a .json that isn't there yet: name another file")
         # the format is always reported, also for a run that wasn't rewarded for it
         names = [*args.rewards, "think_format"]
         reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in names}
@@ -54,8 +61,7 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
     )
     texts = [c.text for c in completions]
 
-    columns = {c: rows_k[c] for c in rows_k.column_names if c != "prompt"}
-    scores = {name: reward(completions=texts, **columns) for name, reward in reward_funcs.items()}
+    scores = _measure.grades(completions, rows_k, reward_funcs)
     right = [float(score == 1.0) for score in scores[next(iter(args.rewards))]]
     k = evaluation.samples
     per_problem = [fmean(right[i : i + k]) for i in range(0, len(right), k)]
@@ -85,6 +91,9 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
             for i in range(0, min(len(texts), k * evaluation.examples), k)
         ],
     }
+    if evaluation.output and PartialState().is_main_process:
+        Path(evaluation.output).parent.mkdir(parents=True, exist_ok=True)
+        common.write_atomically(Path(evaluation.output), json.dumps(result | common.provenance(), indent=2) + "\n")
     common.say(json.dumps(result) if evaluation.json else describe(result))
 
 

@@ -85,6 +85,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
+    common.spare_copies(trainer.model)
     names = ["accuracy", *list(args.rewards)[1:]]
     shown = {name: f"rewards/{reward}/mean" for name, reward in zip(names, args.rewards, strict=True)}
     shown = {"reward": "reward"} | shown | {"length": "completions/mean_length"}

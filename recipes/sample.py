@@ -1,56 +1,87 @@
-"""Completions of a model, scored by a run's rewards and kept in a .jsonl: as pairs for DPO and reward models, or all.
+"""Completions of a model, scored by a run's rewards and kept in a .jsonl: those worth imitating, pairs for DPO, or all.
 
-Give it a GRPO run's YAML, as to recipes.evaluate. With --pairs, a prompt gives one row: the first of its best completions as
-`chosen`, the first of its worst as `rejected`. Empty ones count for neither; one cut off by max_completion_length can only be
-rejected, since a trainer puts an end token after it. A prompt whose completions earn the same has no contrast, and no row.
-Without --pairs every completion is a row, with its rewards. Prompts are written as they were before the template, which
-is for the recipe that reads them to apply; a row's other columns, its gold above all, follow it.
+Give it a GRPO run's YAML, as to recipes.evaluate, and say what to keep:
+- accepted: rejection sampling as in DeepSeek-R1 (arXiv 2501.12948, section 2.3.3): right, well-formed, in one language, without
+  repetition, and finished. `accept` names rewards and the least that each has to pay; of equal texts one is kept, and of a
+  prompt `most`. What was refused is counted by its first reason. For recipes.sft.
+- pairs: of a prompt, the first of its best completions as `chosen`, the first of its worst as `rejected`. Empty ones count for
+  neither; an unfinished one can only be rejected, since a trainer puts an end token after it. A prompt whose
+  completions earn the same has no contrast, and no row. For recipes.dpo.
+- all: every completion, with its rewards.
+Prompts are written as they were before the template, which is for the recipe that reads them to apply; a row's other
+columns, its gold above all, follow it. A run that was stopped goes on from its last batch when it is started again.
+vLLM samples where it is installed and there is a GPU, else transformers; the summary, <output>.summary.json, says which.
 
-Run: python -m recipes.sample --config recipes/configs/grpo/tiny.yaml --pairs --problems 5000 --output outputs/pairs.jsonl
-Then: python -m recipes.dpo --config recipes/configs/dpo/tiny.yaml --dataset outputs/pairs.jsonl --max_steps 75 \
-          --held_out_dataset arithmetic --output_dir outputs/dpo-sampled    (more passes over the pairs may unlearn)
+Run: python -m recipes.sample --config recipes/configs/grpo/tiny.yaml --problems 5000 --output outputs/traces.jsonl
+Then: python -m recipes.sft --config recipes/configs/sft/tiny.yaml --dataset outputs/traces.jsonl --held_out_dataset arithmetic
 """
 
+import importlib.util
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
+import torch
 from accelerate import PartialState
 from trl import GRPOConfig, ModelConfig
 
 import data
 import rewards
 from recipes import _common as common
-from recipes import _measure, _rows
+from recipes import _measure, _rows, grpo
 from recipes._config import parse, refusing
-from recipes.grpo import GRPORecipe, check, generation
+from recipes.grpo import GRPORecipe, generation
 
 # columns of a row about answers other than those sampled here
 OTHERS = {"prompt", "completion", "chosen", "rejected", "flaw", "first_error"}
+# beside the run's first reward, its accuracy, in full: what a trace has to earn at least. On GSM8K's and MATH-500's own
+# solutions the last two refuse 1 of 7,973 (benchmarks/style_rewards.py)
+ACCEPT = {"think_format": 1.0, "language_consistency": 0.9, "repetition_penalty": -0.3}
 
 
 @dataclass(kw_only=True)
 class Sampling:
     output: str = field(metadata={"help": "the .jsonl to write, which must not exist"})
-    pairs: bool = field(default=False, metadata={"help": "best against worst of each prompt, not every completion"})
+    keep: Literal["accepted", "pairs", "all"] = field(default="accepted", metadata={"help": "which completions"})
+    accept: dict[str, float] | None = field(
+        default=None, metadata={"help": f"reward -> the least to earn; null: the first reward in full, and {ACCEPT}"}
+    )
+    most: int = field(default=4, metadata={"help": "accepted completions of a prompt, at most"})
     split: str = field(default="train", metadata={"help": "split whose prompts are sampled"})
     problems: int | None = field(default=None, metadata={"help": "the first so many prompts; None: all of the split"})
     samples: int = field(default=8, metadata={"help": "completions sampled for each prompt"})
-    batch_size: int = field(default=256, metadata={"help": "completions generated at a time"})
+    batch_size: int = field(default=256, metadata={"help": "completions generated at a time, and kept at a time"})
     json: bool = field(default=False, metadata={"help": "print the summary as JSON"})
 
+    def thresholds(self, rewards: dict[str, float]) -> dict[str, float]:
+        return {next(iter(rewards)): 1.0} | ACCEPT if self.accept is None else self.accept
 
-def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _given) -> None:
-    start, k, output = time.perf_counter(), sampling.samples, Path(sampling.output)
+
+def check(given: dict) -> None:
+    """Refuse, before anything loads, what can't work together. Raises ValueError."""
+    asked = {"rewards": {**given.get("rewards", {}), **ACCEPT, **(given.get("accept") or {})}}  # may have options too
+    grpo.check(given | {"reward_options": {}})
+    _rows.check_rewards(given | asked)
+    least = 2 if given.get("keep") == "pairs" else 1
+    if given.get("samples", 8) < least:
+        raise ValueError(f"samples={given['samples']}: at least {least} a prompt are needed")
+    if given.get("most", 1) < 1:
+        raise ValueError(f"most={given['most']} must be at least 1")
+
+
+def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, given: dict) -> None:
+    start, output = time.perf_counter(), Path(sampling.output)
     with refusing():
         if output.suffix != ".jsonl" or output.exists():
             why = "already exists" if output.suffix == ".jsonl" else "is no .jsonl"
             raise ValueError(f"output={sampling.output!r} {why}: name another file (nothing is ever overwritten)")
-        if k < 1 + sampling.pairs:
-            raise ValueError(f"samples={k}: at least {1 + sampling.pairs} a prompt are needed")
-        reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in args.rewards}
+        accept = sampling.thresholds(args.rewards) if sampling.keep == "accepted" else {}
+        names = dict.fromkeys([*args.rewards, *accept, "think_format"])  # the format is always reported
+        reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in names}
         rows, bare = (
             data.load(args.dataset, sampling.split, template=template, **args.dataset_options)
             for template in (args.template, None)
@@ -61,84 +92,186 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code, adapter=True
         )
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
-    model = _measure.load_model(model_args, training_args)
-    rows_k = rows.select([i for i in range(len(rows)) for _ in range(k)])
-    completions = _measure.sample(
-        model, tokenizer, rows_k["prompt"], generation(training_args), sampling.batch_size, training_args.seed
-    )
+        part = Part(output, {k: v for k, v in given.items() if k not in ("output", "json", "keep", "accept", "most")})
+    if part.groups < len(rows):
+        sample_on(part, sampling, rows, reward_funcs, tokenizer, generation(training_args), training_args, model_args)
     if not PartialState().is_main_process:
         return
-    columns = {c: rows_k[c] for c in rows_k.column_names if c != "prompt"}
-    scores = {
-        name: reward(completions=[c.text for c in completions], **columns) for name, reward in reward_funcs.items()
-    }
-    scores = [dict(zip(scores, values, strict=True)) for values in zip(*scores.values(), strict=True)]
-    totals = [sum(weight * own[name] for name, weight in args.rewards.items()) for own in scores]
-
-    written = []
-    for n, i in enumerate(rows["_row"]):
-        mine = slice(n * k, n * k + k)
+    groups, engine = part.read()
+    written, refused = [], Counter()
+    for i, group in zip(rows["_row"], groups, strict=True):
         own = {"prompt": bare[i]["prompt"]}, {c: v for c, v in bare[i].items() if c not in OTHERS}
-        group = completions[mine], totals[mine], scores[mine]
-        written += best_against_worst(*own, *group) if sampling.pairs else every_one(*own, *group)
+        for one in group:
+            one["reward"] = sum(weight * one["rewards"][name] for name, weight in args.rewards.items())
+        if sampling.keep == "pairs":
+            written += best_against_worst(*own, group)
+        else:
+            kept, why = accepted(group, accept, sampling.most) if accept else (group, [])
+            refused.update(why)
+            written += [every_one(*own, one) for one in kept]
+    sampled = [one for group in groups for one in group]
+    first = next(iter(args.rewards))
     result = {
         "model": model_args.model_name_or_path,
         "dataset": args.dataset,
         "split": sampling.split,
         "seed": training_args.seed,
+        "engine": engine,
+        "keep": sampling.keep,
         "prompts": len(rows),
         "left_out": {key: n for key, n in counts.items() if key != "rows"},
-        "completions": len(completions),
-        "mean_reward": fmean(totals),
-        "accuracy": fmean(own[next(iter(args.rewards))] == 1.0 for own in scores),
-        **({"pairs": len(written), "no_contrast": len(rows) - len(written)} if sampling.pairs else {}),
+        "completions": len(sampled),
+        "tokens": sum(one["tokens"] for one in sampled),
+        "mean_reward": fmean(one["reward"] for one in sampled),
+        "accuracy": fmean(one["rewards"][first] == 1.0 for one in sampled),
+        "format_rate": fmean(one["rewards"]["think_format"] for one in sampled),
+        "mean_length": fmean(one["tokens"] for one in sampled),
+        **summed(sampling.keep, written, len(sampled), len(rows), refused, accept),
         "output": str(output),
         "seconds": round(time.perf_counter() - start, 1),
     }
     with refusing():
         if not written:
+            part.path.unlink()
             raise ValueError(
                 f"no pairs: none of {len(rows)} prompts has completions that earn differently; raise samples"
+                if sampling.keep == "pairs"
+                else f"none of {len(sampled)} completions is accepted ({told(refused)}): train longer, or lower what accept asks for"
             )
-    output.parent.mkdir(parents=True, exist_ok=True)
+    summary = json.dumps(result | common.provenance(), indent=2)
+    common.write_atomically(output.with_suffix(".summary.json"), summary + "\n")
     common.write_atomically(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
+    part.path.unlink()
     common.say(json.dumps(result) if sampling.json else describe(result))
 
 
-def every_one(prompt: dict, columns: dict, group: list[_measure.Completion], totals: list[float], scores: list[dict]):
-    """The rows of one prompt, one a completion."""
-    return [
-        prompt
-        | {"completion": message(completion)}
-        | columns
-        | {"reward": total, "rewards": own, "finished": completion.finished}
-        for completion, total, own in zip(group, totals, scores, strict=True)
-    ]
+class Part:
+    """<output>.part: a line that says what is sampled, then a line a prompt, its completions with their rewards."""
+
+    def __init__(self, output: Path, settings: dict):
+        """Raises ValueError where the file is another run's."""
+        self.path, self.settings = output.with_suffix(".part"), json.loads(json.dumps(settings))
+        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.exists() else []
+        PartialState().wait_for_everyone()  # nobody writes before everybody has looked
+        self.groups = max(0, len(lines) - 1)
+        if lines:
+            before = json.loads(lines[0])["settings"]
+            if changed := [k for k in {**before, **self.settings} if before.get(k) != self.settings.get(k)]:
+                k = sorted(changed)[0]
+                raise ValueError(
+                    f"{self.path} is of another run ({k} was {before.get(k)!r}, is {self.settings.get(k)!r}): remove it, or "
+                    "name another output"
+                )
+            if PartialState().is_main_process:  # a line that was being written when the run was killed is dropped
+                common.write_atomically(self.path, "".join(line + "\n" for line in lines))
+            common.say(f"going on from {self.path}: {self.groups} prompts are sampled")
+
+    def open(self, engine: str) -> None:
+        if PartialState().is_main_process and not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            common.write_atomically(self.path, json.dumps({"settings": self.settings, "engine": engine}) + "\n")
+
+    def add(self, groups: list[list[dict]]) -> None:
+        if PartialState().is_main_process:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(group, ensure_ascii=False) + "\n" for group in groups))
+
+    def read(self) -> tuple[list[list[dict]], str]:
+        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]  # not splitlines(): JSON keeps other separators
+        return [json.loads(line) for line in lines[1:]], json.loads(lines[0])["engine"]
 
 
-def best_against_worst(
-    prompt: dict, columns: dict, group: list[_measure.Completion], totals: list[float], _scores=None
-):
+def sample_on(
+    part: Part, sampling: Sampling, rows, reward_funcs, tokenizer, generation, training_args, model_args
+) -> None:
+    """Sample, score and keep the prompts that are not in `part` yet, some at a time, each time with a seed of its own."""
+    k, engine = sampling.samples, _measure
+    if importlib.util.find_spec("vllm") and torch.cuda.is_available():
+        from recipes import _vllm as engine
+    model = engine.load_model(model_args, training_args)
+    part.open(engine.__name__.rpartition("_")[2].replace("measure", "transformers"))
+    step = max(1, sampling.batch_size // k)
+    for at in range(part.groups, len(rows), step):
+        of = rows.select([i for i in range(at, min(at + step, len(rows))) for _ in range(k)])
+        completions = engine.sample(
+            model, tokenizer, of["prompt"], generation, sampling.batch_size, training_args.seed + at
+        )
+        if PartialState().is_main_process:
+            scores = _measure.grades(completions, of, reward_funcs)
+            ones = [
+                {
+                    "text": c.text,
+                    "tokens": len(c.ids),
+                    "finished": c.finished,
+                    "rewards": dict(zip(scores, own, strict=True)),
+                }
+                for c, own in zip(completions, zip(*scores.values(), strict=True), strict=True)
+            ]
+            part.add([ones[n : n + k] for n in range(0, len(ones), k)])
+
+
+def accepted(group: list[dict], accept: dict[str, float], most: int) -> tuple[list[dict], list[str]]:
+    """The completions of a prompt that are worth imitating, and of each other one the first reason against it."""
+    kept, why = [], []
+    for one in group:
+        short = [name for name, least in accept.items() if one["rewards"][name] < least]
+        if not one["finished"]:
+            why.append("unfinished")
+        elif short:
+            why.append(short[0])
+        elif any(one["text"].strip() == other["text"].strip() for other in kept):
+            why.append("repeated")
+        elif len(kept) == most:
+            why.append("over most")
+        else:
+            kept.append(one)
+    return kept, why
+
+
+def every_one(prompt: dict, columns: dict, one: dict) -> dict:
+    """The row of one completion."""
+    return prompt | {"completion": message(one)} | columns | {k: one[k] for k in ("reward", "rewards", "finished")}
+
+
+def best_against_worst(prompt: dict, columns: dict, group: list[dict]) -> list[dict]:
     """The row of one prompt, in a list: none where no completion that came to its end earns more than another."""
-    answers = [i for i, completion in enumerate(group) if completion.text.strip()]
-    best = max((i for i in answers if group[i].finished), key=totals.__getitem__, default=None)
-    worst = min(answers, key=totals.__getitem__, default=None)
-    if best is None or totals[best] <= totals[worst]:
+    answers = [one for one in group if one["text"].strip()]
+    best = max((one for one in answers if one["finished"]), key=lambda one: one["reward"], default=None)
+    worst = min(answers, key=lambda one: one["reward"], default=None)
+    if best is None or best["reward"] <= worst["reward"]:
         return []
-    pair = {"chosen": message(group[best]), "rejected": message(group[worst])}
-    return [prompt | pair | columns | {"chosen_reward": totals[best], "rejected_reward": totals[worst]}]
+    pair = {"chosen": message(best), "rejected": message(worst)}
+    return [prompt | pair | columns | {"chosen_reward": best["reward"], "rejected_reward": worst["reward"]}]
 
 
-def message(completion: _measure.Completion) -> list[dict]:
-    return [{"role": "assistant", "content": completion.text}]
+def message(one: dict) -> list[dict]:
+    return [{"role": "assistant", "content": one["text"]}]
+
+
+def summed(keep: str, written: list, sampled: int, prompts: int, refused: Counter, accept: dict) -> dict:
+    if keep == "pairs":
+        return {"pairs": len(written), "no_contrast": prompts - len(written)}
+    if keep == "all":
+        return {}
+    return {
+        "accept": accept,
+        "accepted": len(written),
+        "yield": len(written) / sampled,
+        "refused": dict(refused.most_common()),
+    }
+
+
+def told(refused: dict) -> str:
+    return ", ".join(f"{n} {why}" for why, n in refused.items())
 
 
 def describe(result: dict) -> str:
-    lines = [f"{result['model']} on {result['dataset']} ({result['split']}), {result['seconds']} s"]
-    lines += [
-        f"  {key:<12} {result[key]}" for key in ("prompts", "completions", "pairs", "no_contrast") if key in result
-    ]
-    lines += [f"  {key:<12} {result[key]:.3f}" for key in ("mean_reward", "accuracy")]
+    lines = [f"{result['model']} on {result['dataset']} ({result['split']}), {result['engine']}, {result['seconds']} s"]
+    counts = ("prompts", "completions", "pairs", "no_contrast", "accepted")
+    lines += [f"  {key:<12} {result[key]}" for key in counts if key in result]
+    lines += [f"  {'refused':<12} {told(result['refused']) or 'none'}"] if "refused" in result else []
+    shares = ("yield", "mean_reward", "accuracy", "format_rate")
+    lines += [f"  {key:<12} {result[key]:.3f}" for key in shares if key in result]
     return "\n".join([*lines, f"written to {result['output']}"])
 
 

@@ -29,8 +29,6 @@ class SFTRecipe(_rows.SampledArgs, _rows.DatasetArgs):
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
-    if given.get("from_scratch") and given.get("held_out"):
-        raise ValueError("held_out: with from_scratch there is no model to measure before; say held_out: 0")
     if given.get("completion_only_loss") is False:
         raise ValueError("completion_only_loss=False: this recipe learns from the completion alone")
     if given.get("eval_strategy", "no") != "no":
@@ -50,7 +48,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
         checkpoint = common.open_run(training_args, given)
 
     tracking.prepare_wandb(training_args)
-    before = held_out.before()
+    before = None if args.from_scratch else held_out.before()
     model = model_args.model_name_or_path
     if args.from_scratch:
         set_seed(training_args.seed)
@@ -71,7 +69,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
     losses = [float(row["loss"]) for row in trainer.state.log_history if "loss" in row]
     result = {"recipe": "sft", "rows": counts, "train_seconds": seconds, "resumed_from": checkpoint}
     result |= {"steps": trainer.state.global_step, "loss": {"first": losses[0], "last": losses[-1]} if losses else None}
-    result |= {"before": before, "after": held_out.after(trainer)}
+    result |= {"before": before, "after": held_out.after(trainer, started_from_a_model=not args.from_scratch)}
     common.write_summary(training_args.output_dir, result | origin)
     common.say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
 

@@ -1,0 +1,143 @@
+"""A stage of recipes.r1: its command, what its result is made from, and whether that result is there."""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from recipes import _common as common
+from recipes._config import merged
+
+RECIPES = ("sft", "reward_model", "dpo", "ppo", "grpo", "sample", "merge", "evaluate")
+# recipe -> (what it writes last, where what it measured is); the trainers write both into summary.json
+RESULTS = {"sample": ("rows.jsonl", "rows.summary.json"), "evaluate": ("result.json", "result.json")}
+ONE_PROCESS = ("merge",)  # whatever the launch file says
+STARTS_OVER = ("merge", "ppo")  # no way to go on from where they were stopped
+
+
+@dataclass(kw_only=True)
+class Stage:
+    name: str
+    recipe: str
+    folder: Path
+    config: str | None = None
+    takes: dict[str, str] = field(default_factory=dict)  # key of the recipe -> the stage whose result it is
+    keys: dict = field(default_factory=dict)  # win over the config
+    launch: str | None = None  # an accelerate config
+
+    def __post_init__(self):
+        self.launch = None if self.recipe in ONE_PROCESS else self.launch
+
+    @property
+    def result(self) -> Path:
+        """What exists when the stage is finished, and not before."""
+        return self.folder / RESULTS.get(self.recipe, (common.SUMMARY,))[0]
+
+    @property
+    def product(self) -> Path:
+        """What other stages take: a file of rows, or a model's folder."""
+        return self.result if self.recipe in RESULTS else self.folder
+
+    @property
+    def record(self) -> Path:
+        """What the stage was made from, and the seconds that it took."""
+        return self.folder.with_name(self.name + ".json")
+
+    def arguments(self, stages: dict[str, "Stage"]) -> list[str]:
+        given = self.keys | {key: str(stages[name].product) for key, name in self.takes.items()}
+        given |= {"output" if self.recipe in RESULTS else "output_dir": str(self.product)}
+        pairs = [word for key, value in given.items() for word in (f"--{key}", as_text(value))]
+        return (["--config", self.config] if self.config else []) + pairs
+
+    def command(self, stages: dict[str, "Stage"]) -> list[str]:
+        """As it is typed; it goes on from where it was stopped, where the recipe can."""
+        start = ["accelerate", "launch", "--config_file", self.launch] if self.launch else ["python"]
+        resume = [] if self.recipe in (*RESULTS, *STARTS_OVER) else ["--resume_from_checkpoint", "true"]
+        return [*start, "-m", f"recipes.{self.recipe}", *self.arguments(stages), *resume]
+
+    def made_from(self, stages: dict[str, "Stage"]) -> dict[str, str | dict]:
+        """All that decides the result, but for the code. Raises ValueError, with the stage's name, for what its recipe refuses.
+
+        Files and folders that the config names are in it by their digests, as far as they exist.
+        """
+        module = importlib.import_module(f"recipes.{self.recipe}")
+        hints = typing.get_type_hints(module.main)
+        classes = tuple(c for name, c in hints.items() if name not in ("_given", "given", "return"))
+        try:
+            with world_size(self.launch):
+                given = merged(classes, self.arguments(stages), getattr(module, "check", None))
+        except ValueError as error:
+            raise ValueError(f"stage {self.name!r}: {error}") from error
+        config = {k: v for k, v in given.items() if k not in ("output", "output_dir", "run_name")}
+        files = {k: v for k, v in (config | {"launch": self.launch}).items() if isinstance(v, str) and Path(v).exists()}
+        made = {"recipe": self.recipe} | config | {f"{k} (contents)": digest(Path(v)) for k, v in files.items()}
+        return json.loads(json.dumps(made))  # as it is read back
+
+    def state(self, stages: dict[str, "Stage"]) -> str:
+        """One of "done", "stopped" (its folder can be gone on with), "new", or why its folder is of no use any more."""
+        if not self.folder.exists():
+            return "new"
+        if not self.record.exists():
+            return f"{self.folder}/ is there, but nothing says what it was made from"
+        before, now = json.loads(self.record.read_text())["made_from"], self.made_from(stages)
+        if changed := sorted(key for key in {**before, **now} if before.get(key) != now.get(key)):
+            return "; ".join(
+                f"{key} changed"
+                if key.endswith("(contents)")
+                else f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+                for key in changed
+            )
+        if self.result.exists():
+            return "done"
+        return "it was stopped, and can only start over" if self.recipe in STARTS_OVER else "stopped"
+
+    def figures(self) -> dict:
+        """Accuracy and format rate, held out (of sampled rows: of all that were sampled), None where not measured; seconds."""
+        kept = RESULTS.get(self.recipe, (None, common.SUMMARY))[1]
+        summary = json.loads((self.folder / kept).read_text())
+        measured = summary.get("after") or summary
+        seconds = json.loads(self.record.read_text())["seconds"]
+        return {key: measured.get(key) for key in ("accuracy", "format_rate")} | {"seconds": seconds}
+
+    def set_aside(self) -> Path:
+        """Give the folder another name: nothing is deleted."""
+        n = next(n for n in range(1, 10_000) if not self.folder.with_name(f"{self.name}.old-{n}").exists())
+        return self.folder.rename(self.folder.with_name(f"{self.name}.old-{n}"))
+
+
+def as_text(value) -> str:
+    """A value as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of its own files' names and contents, of those over 1 MB the size alone.
+
+    A run's folder holds its summary.json, which no other run's is equal to.
+    """
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    sizes = {file: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
+    listed = [(file.name, size if size > 2**20 else digest(file)) for file, size in sizes.items()]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def world_size(launch: str | None):
+    """The number of processes of a launch file where a recipe's check looks for it. Raises ValueError."""
+    try:
+        count = yaml.safe_load(Path(launch).read_text()).get("num_processes", 1) if launch else 1
+    except (OSError, AttributeError, yaml.YAMLError) as error:
+        raise ValueError(f"launch={launch!r}: there is no accelerate config to read") from error
+    before = os.environ.get("WORLD_SIZE")
+    os.environ["WORLD_SIZE"] = str(count)
+    try:
+        yield
+    finally:
+        os.environ.pop("WORLD_SIZE") if before is None else os.environ.__setitem__("WORLD_SIZE", before)

@@ -1,0 +1,62 @@
+"""A LoRA adapter merged into its base: one model folder that the other recipes can train on, and that any engine serves.
+
+The base is the one that the adapter's own adapter_config.json names. Weights are merged in float32 and saved in `dtype`, or in
+the base's own: what is rounded there is all that the merged model differs by.
+
+Run: python -m recipes.merge --model_name_or_path outputs/<lora run> --output_dir outputs/<merged>
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoConfig
+
+from recipes import _common as common
+from recipes._config import parse, refusing
+
+
+@dataclass(kw_only=True)
+class Merge:
+    model_name_or_path: str = field(metadata={"help": "the folder of a LoRA run"})
+    output_dir: str = field(metadata={"help": "folder to write; refused when it holds anything"})
+    dtype: str | None = field(
+        default=None,
+        metadata={"help": "of the saved weights; null: the base's own", "choices": ("float32", "bfloat16", "float16")},
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "run the model's own code from the hub"})
+
+
+def main(args: Merge, _given: dict) -> None:
+    adapter, folder = Path(args.model_name_or_path).expanduser(), Path(args.output_dir)
+    with refusing():
+        if not (adapter / "adapter_config.json").is_file():
+            raise ValueError(
+                f"model_name_or_path={str(adapter)!r} holds no LoRA adapter (adapter_config.json): nothing to merge"
+            )
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"output_dir={str(folder)!r} already holds something: name another folder")
+        tokenizer = common.load_tokenizer(str(adapter), trust_remote_code=args.trust_remote_code, adapter=True)
+        base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    dtype = (
+        args.dtype or AutoConfig.from_pretrained(base, trust_remote_code=args.trust_remote_code).dtype or torch.float32
+    )
+    model = AutoPeftModelForCausalLM.from_pretrained(
+        adapter, dtype=torch.float32, trust_remote_code=args.trust_remote_code
+    )
+    model = model.merge_and_unload().to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+    # written beside, and put in place whole: a folder that is there is a finished one
+    beside = folder.with_name(folder.name + ".tmp")
+    model.save_pretrained(beside)
+    tokenizer.save_pretrained(beside)
+    common.write_summary(str(beside), {"recipe": "merge", "adapter": str(adapter), "base": base} | common.provenance())
+    if folder.exists():
+        folder.rmdir()
+    beside.rename(folder)
+    common.say(f"{adapter} merged into {base}: saved to {folder}/")
+
+
+if __name__ == "__main__":
+    main(*parse((Merge,), doc=__doc__))

@@ -1,0 +1,177 @@
+"""DeepSeek-R1's sequence of stages (arXiv 2501.12948, section 2.3) from one YAML file, each stage a recipe of its own.
+
+A stage is the command that anyone could type, through `launch` if there is one. Its result is in <output_dir>/<stage>/, and
+<stage>.json beside it keeps what that was made from: every key of its merged config, and a digest of each file or folder that
+they name. A stage whose result is there, and would be made from the same, is skipped; one that was stopped goes on; one
+whose inputs changed is run again, its old folder renamed. The code is no input, but its commit is in each summary.json:
+to run a finished stage again, remove its folder.
+
+stages:
+  - {name: cold_start, recipe: sft, config: <yaml>}
+  - {name: zero, recipe: grpo, config: <yaml>, takes: {model_name_or_path: cold_start}, keys: {max_steps: 100}}
+
+Run: python -m recipes.r1 --config recipes/configs/r1/tiny.yaml [--dry_run] [--from STAGE] [--only STAGE]
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import psutil  # finds what a killed run left running; accelerate needs it too
+
+from recipes import _common as common
+from recipes._config import nearest, parse, refusing
+from recipes._stages import RECIPES, Stage
+
+MARK = "R1_RECIPES_STAGE"  # in the environment of all of a stage's processes: the folder that they write into
+STOP_S = 30.0  # for processes to end by themselves
+KEYS = [f.name for f in fields(Stage) if f.name != "folder"]
+
+
+@dataclass(kw_only=True)
+class R1:
+    stages: list[dict] = field(metadata={"help": f"in their order, each of the keys {', '.join(KEYS)}"})
+    output_dir: str = field(metadata={"help": "where each stage has its folder"})
+    launch: str | None = field(
+        default=None, metadata={"help": "an accelerate config for all stages; null: one process"}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "print the commands that would be run, and run none"})
+    from_: str | None = field(default=None, metadata={"help": "run this stage and those after it, if they need to be"})
+    only: list[str] | None = field(default=None, metadata={"help": "run these stages, if they need to be"})
+
+
+def check(given: dict) -> None:
+    """Refuse a list of stages that can't work, before any of them runs. Raises ValueError."""
+    names = []
+    for n, stage in enumerate(given["stages"], 1):
+        name, takes = stage.get("name"), stage.get("takes") or {}
+        where = f"stage {n} ({name})"
+        if unknown := [key for key in stage if key not in KEYS]:
+            raise ValueError(f"{where}: {unknown[0]!r} is an unknown key: {nearest(unknown[0], KEYS)}")
+        if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum() or name in names:
+            raise ValueError(f"{where}: a name is the stage's folder: letters, digits, _ and -, and no other stage's")
+        if stage.get("recipe") not in RECIPES:
+            raise ValueError(f"{where}: recipe={stage.get('recipe')!r}: {nearest(str(stage.get('recipe')), RECIPES)}")
+        for key, source in takes.items():
+            if source not in names:
+                raise ValueError(
+                    f"{where}: takes {key} from {source!r}, no stage before it: {nearest(str(source), names)}"
+                )
+            if key in (stage.get("keys") or {}):
+                raise ValueError(f"{where}: {key} is in takes and in keys")
+        names.append(name)
+    only = given.get("only") or []
+    for option, chosen in (("from", [given["from_"]] if given.get("from_") else []), ("only", only)):
+        if unknown := [name for name in chosen if name not in names]:
+            raise ValueError(f"--{option} {unknown[0]}: there is no such stage: {nearest(unknown[0], names)}")
+    if given.get("from_") and only:
+        raise ValueError("--from and --only: say one of them")
+
+
+def main(args: R1, _given: dict) -> None:
+    out, names = Path(args.output_dir), [s["name"] for s in args.stages]
+    chosen = args.only or names[names.index(args.from_) if args.from_ else 0 :]
+    with refusing(), contextlib.ExitStack() as held:
+        given = [{"launch": args.launch} | {k: v for k, v in s.items() if v is not None} for s in args.stages]
+        stages = {s["name"]: Stage(**s, folder=out / s["name"]) for s in given}
+        for stage in stages.values():
+            stage.made_from(stages)  # refused now, not after hours
+        if not args.dry_run:
+            held.enter_context(alone(out))
+        unmade = set()  # stages whose result is not what it will be
+        for name, stage in stages.items():
+            after = sorted(unmade & set(stage.takes.values()))
+            state = f"after {' and '.join(after)}" if after else stage.state(stages)
+            if state == "done":
+                common.say(f"== {name}: done already: {describe(stage)}")
+            elif name not in chosen or args.dry_run:
+                unmade.add(name)
+                common.say(
+                    f"# {name}: {state}\n{shlex.join(stage.command(stages))}"
+                    if name in chosen
+                    else f"# {name}: left out"
+                )
+            elif after:
+                raise ValueError(
+                    f"stage {name!r} takes the result of {after[0]!r}, which isn't made or not up to date: run it too"
+                )
+            else:
+                common.say(f"\n== {name}: {state}")
+                run(stage, stages)
+                common.say(f"== {name}: {describe(stage)}")
+        if not unmade and not args.dry_run:
+            result = {"stages": [{"name": name} | stage.figures() for name, stage in stages.items()]}
+            common.write_summary(args.output_dir, result | common.provenance())
+            common.say(f"\n{len(stages)} stages are done: {out / common.SUMMARY}")
+
+
+def run(stage: Stage, stages: dict[str, Stage]) -> None:
+    """The stage's command, to its end. Ends this program when it fails; the same command then goes on from there."""
+    end_processes(stage.folder)
+    if stage.state(stages) not in ("new", "stopped"):
+        common.say(f"{stage.folder}/ is now {stage.set_aside()}/")
+    record = {"made_from": stage.made_from(stages)}
+    common.write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
+    command = stage.command(stages)
+    print(f"$ {shlex.join(command)}", flush=True)
+    launched = ["-m", "accelerate.commands.launch", *command[2:]] if stage.launch else command[1:]
+    start = time.perf_counter()
+    try:
+        environment = os.environ | {MARK: str(stage.folder.resolve())}
+        code = subprocess.Popen([sys.executable, *launched], env=environment).wait()
+    finally:
+        end_processes(stage.folder)
+    if code or not stage.result.exists():
+        why = f"exit code {code}" if code else f"there is no {stage.result}"
+        print(f"error: stage {stage.name!r} failed: {why}", file=sys.stderr, flush=True)
+        sys.exit(code if code > 0 else 1)
+    record["seconds"] = round(time.perf_counter() - start, 1)
+    common.write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
+
+
+def end_processes(folder: Path) -> None:
+    """End what runs of a stage, under whatever launcher: a killed recipes.r1 leaves it behind, and two would write at once."""
+    mine = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == str(folder.resolve()):
+                mine.append(process)
+    for process in mine:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    for process in psutil.wait_procs(mine, STOP_S)[1]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+@contextlib.contextmanager
+def alone(out: Path):
+    """Raises ValueError when another process runs the stages of this folder. SIGTERM then ends this one in good order."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"output_dir={str(out)!r}: another recipes.r1 runs its stages") from error
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        yield
+
+
+def describe(stage: Stage) -> str:
+    figures = stage.figures()
+    said = [
+        f"{key.replace('_', ' ')} {figures[key]:.3f}" for key in ("accuracy", "format_rate") if figures[key] is not None
+    ]
+    return ", ".join([*said, f"{figures['seconds']:.0f} s"])
+
+
+if __name__ == "__main__":
+    main(*parse((R1,), doc=__doc__, check=check))
