@@ -10,7 +10,7 @@ Give it a GRPO run's YAML, as to recipes.evaluate, and say what to keep:
 - all: every completion, with its rewards.
 Prompts are written as they were before the template, which is for the recipe that reads them to apply; a row's other
 columns, its gold above all, follow it. A run that was stopped goes on from its last batch when it is started again.
-vLLM samples where it is installed and there is a GPU, else transformers; the summary, <output>.summary.json, says which.
+vLLM samples where it is installed, there is a GPU, and this is one process; else transformers; the summary, <output>.summary.json, says which.
 
 Run: python -m recipes.sample --config recipes/configs/grpo/tiny.yaml --problems 5000 --output outputs/traces.jsonl
 Then: python -m recipes.sft --config recipes/configs/sft/tiny.yaml --dataset outputs/traces.jsonl --held_out_dataset arithmetic
@@ -92,7 +92,8 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code, adapter=True
         )
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
-        part = Part(output, {k: v for k, v in given.items() if k not in ("output", "json", "keep", "accept", "most")})
+        settings = {k: v for k, v in given.items() if k not in ("output", "json", "keep", "accept", "most")}
+        part = Part(output, settings, len(rows), max(1, sampling.batch_size // sampling.samples))
     if part.groups < len(rows):
         sample_on(part, sampling, rows, reward_funcs, tokenizer, generation(training_args), training_args, model_args)
     if not PartialState().is_main_process:
@@ -148,12 +149,18 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
 class Part:
     """<output>.part: a line that says what is sampled, then a line a prompt, its completions with their rewards."""
 
-    def __init__(self, output: Path, settings: dict):
-        """Raises ValueError where the file is another run's."""
+    def __init__(self, output: Path, settings: dict, prompts: int, step: int):
+        """prompts: how many there will be. step: how many are sampled, and written, together.
+
+        Raises ValueError where the file is another run's.
+        """
+        self.step = step
         self.path, self.settings = output.with_suffix(".part"), json.loads(json.dumps(settings))
         lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.exists() else []
         PartialState().wait_for_everyone()  # nobody writes before everybody has looked
         self.groups = max(0, len(lines) - 1)
+        if self.groups < prompts:
+            self.groups -= self.groups % step  # whole batches alone, or those that follow would be others
         if lines:
             before = json.loads(lines[0])["settings"]
             if changed := [k for k in {**before, **self.settings} if before.get(k) != self.settings.get(k)]:
@@ -162,8 +169,8 @@ class Part:
                     f"{self.path} is of another run ({k} was {before.get(k)!r}, is {self.settings.get(k)!r}): remove it, or "
                     "name another output"
                 )
-            if PartialState().is_main_process:  # a line that was being written when the run was killed is dropped
-                common.write_atomically(self.path, "".join(line + "\n" for line in lines))
+            if PartialState().is_main_process:  # a batch that was being written when the run was killed is dropped
+                common.write_atomically(self.path, "".join(line + "\n" for line in lines[: 1 + self.groups]))
             common.say(f"going on from {self.path}: {self.groups} prompts are sampled")
 
     def open(self, engine: str) -> None:
@@ -186,13 +193,12 @@ def sample_on(
 ) -> None:
     """Sample, score and keep the prompts that are not in `part` yet, some at a time, each time with a seed of its own."""
     k, engine = sampling.samples, _measure
-    if importlib.util.find_spec("vllm") and torch.cuda.is_available():
+    if importlib.util.find_spec("vllm") and torch.cuda.is_available() and PartialState().num_processes == 1:
         from recipes import _vllm as engine
     model = engine.load_model(model_args, training_args)
     part.open(engine.__name__.rpartition("_")[2].replace("measure", "transformers"))
-    step = max(1, sampling.batch_size // k)
-    for at in range(part.groups, len(rows), step):
-        of = rows.select([i for i in range(at, min(at + step, len(rows))) for _ in range(k)])
+    for at in range(part.groups, len(rows), part.step):
+        of = rows.select([i for i in range(at, min(at + part.step, len(rows))) for _ in range(k)])
         completions = engine.sample(
             model, tokenizer, of["prompt"], generation, sampling.batch_size, training_args.seed + at
         )

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, run_dpo, run_in_processes
+from conftest import REPO, run_dpo, run_in_processes, run_sft
 
 import data
 import rewards
@@ -17,7 +17,8 @@ from recipes._config import parse
 
 KILLER = """
 import os, runpy, signal, sys
-os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+replace = os.replace
+os.replace = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if str(b).endswith(".jsonl") else replace(a, b)
 sys.argv[0] = "recipes/sample.py"
 runpy.run_module("recipes.sample", run_name="__main__")
 """
@@ -25,7 +26,7 @@ runpy.run_module("recipes.sample", run_name="__main__")
 
 def run_sample(*argv: str) -> None:
     classes = (sample.Sampling, grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig)
-    sample.main(*parse(classes, list(argv), doc="", check=grpo.check))
+    sample.main(*parse(classes, list(argv), doc="", check=sample.check))
 
 
 def read(path) -> list[dict]:
@@ -42,7 +43,7 @@ def arguments(base, tmp_path) -> list[str]:
 
 
 def test_pairs_are_the_best_against_the_worst_and_train_dpo(base, arguments, tmp_path, capsys):
-    run_sample(*arguments, "--pairs", "--json")
+    run_sample(*arguments, "--keep", "pairs", "--json")
     result, rows = json.loads(capsys.readouterr().out), read(tmp_path / "out.jsonl")
     assert result["prompts"] == 68 and result["completions"] == 272
     assert result["pairs"] == len(rows) == 68 - result["no_contrast"] and 30 < len(rows) < 68
@@ -75,8 +76,8 @@ def test_pairs_are_the_best_against_the_worst_and_train_dpo(base, arguments, tmp
     assert last["rewards/accuracies"] > 0.9 and last["rewards/margins"] > 1
 
 
-def test_without_pairs_every_completion_is_kept(arguments, tmp_path, capsys):
-    run_sample(*arguments, "--problems", "5", "--split", "test")
+def test_all_keeps_every_completion(arguments, tmp_path, capsys):
+    run_sample(*arguments, "--keep", "all", "--problems", "5", "--split", "test")
     rows = read(tmp_path / "out.jsonl")
     asked = data.load("arithmetic", "test", template=None, digits=1).select(range(5))
     assert [row["prompt"] for row in rows] == [prompt for prompt in asked["prompt"] for _ in range(4)]
@@ -103,9 +104,8 @@ def test_without_pairs_every_completion_is_kept(arguments, tmp_path, capsys):
     ],
 )
 def test_the_first_best_that_ended_against_the_first_worst(completions, want):
-    group = [_measure.Completion(text, [], bool(finished)) for text, finished, _ in completions]
-    totals = [reward for _, _, reward in completions]
-    rows = sample.best_against_worst({"prompt": "p"}, {"answer": "5"}, group, totals)
+    group = [{"text": text, "finished": bool(done), "reward": reward} for text, done, reward in completions]
+    rows = sample.best_against_worst({"prompt": "p"}, {"answer": "5"}, group)
     got = [(row["chosen"][0]["content"], row["rejected"][0]["content"], row["answer"]) for row in rows]
     assert got == ([] if want is None else [(*want, "5")])
 
@@ -113,7 +113,7 @@ def test_the_first_best_that_ended_against_the_first_worst(completions, want):
 def test_prompts_without_contrast_are_counted_and_no_empty_file_is_left(arguments, tmp_path, capsys):
     """Two tokens are too few for any reward: nothing earns more than anything else."""
     with pytest.raises(SystemExit) as ended:
-        run_sample(*arguments, "--pairs", "--max_completion_length", "2")
+        run_sample(*arguments, "--keep", "pairs", "--max_completion_length", "2")
     assert ended.value.code == 2 and "none of 68 prompts" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -130,7 +130,7 @@ def test_a_row_keeps_its_own_columns_where_others_are_left_out(arguments, tmp_pa
 
     monkeypatch.setattr(_measure, "sample", completions)
     run_sample(
-        *(*arguments, "--pairs", "--dataset", str(path), "--dataset_options", "{}", "--samples", "2"),
+        *(*arguments, "--keep", "pairs", "--dataset", str(path), "--dataset_options", "{}", "--samples", "2"),
         *("--rewards", "{countdown: 1}"),
     )
     rows = read(tmp_path / "out.jsonl")
@@ -141,12 +141,116 @@ def test_a_row_keeps_its_own_columns_where_others_are_left_out(arguments, tmp_pa
     assert set(loaded.column_names) == {"prompt", "chosen", "rejected", "target", "nums"}, "not taken for countdown"
 
 
+GOOD = {"math_answer": 1.0, "think_format": 1.0, "language_consistency": 1.0, "repetition_penalty": 0.0}
+
+
+@pytest.mark.parametrize(
+    "group, want, why",
+    [
+        # (text, what differs from a good one): which are kept, and the reasons against the others
+        ([("a", {}), ("b", {}), ("c", {})], "ab", ["over most"]),
+        ([("a", {}), ("a\n", {}), ("b", {})], "ab", ["repeated"]),
+        ([("a", {"finished": False}), ("b", {})], "b", ["unfinished"]),
+        ([("a", {"math_answer": 0.0, "think_format": 0.0})], "", ["math_answer"]),
+        ([("a", {"think_format": 0.0})], "", ["think_format"]),
+        ([("a", {"language_consistency": 0.89}), ("b", {"language_consistency": 0.9})], "b", ["language_consistency"]),
+        ([("a", {"repetition_penalty": -0.31}), ("b", {"repetition_penalty": -0.3})], "b", ["repetition_penalty"]),
+        ([("a", {"math_answer": 0.99})], "", ["math_answer"]),
+    ],
+)
+def test_accepted_are_right_well_formed_in_one_language_without_repetition_and_few(group, want, why):
+    ones = [
+        {"text": text, "finished": but.get("finished", True), "rewards": {k: but.get(k, v) for k, v in GOOD.items()}}
+        for text, but in group
+    ]
+    thresholds = sample.Sampling(output="x").thresholds({"math_answer": 1.0})
+    kept, reasons = sample.accepted(ones, thresholds, most=2)
+    assert "".join(one["text"] for one in kept) == want and reasons == why
+
+
+def completions_of(texts: dict[str, str]):
+    """In the place of sampling: a text for each prompt that holds the key."""
+
+    def sampled(_model, _tokenizer, prompts, *_):
+        return [_measure.Completion(next(t for key, t in texts.items() if key in p), [1] * 9, True) for p in prompts]
+
+    return sampled
+
+
+def test_rejection_sampling_refuses_what_the_rewards_pay_for_but_nobody_should_imitate(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    """All four answers are right and well-formed; one thinks in Chinese, one goes round in circles."""
+    source = [{"question": f"question {n}", "answer": "#### 5"} for n in range(4)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in source))
+    thoughts = {
+        "question 0": "two and three make five",
+        "question 1": "二加三等于五",
+        "question 2": "I should add the numbers again. " * 20,
+        "question 3": "2+3=5",
+    }
+    texts = {key: f"<think>{thought}</think><answer>5</answer>" for key, thought in thoughts.items()}
+    monkeypatch.setattr(_measure, "sample", completions_of(texts))
+    argv = [*arguments, "--dataset", str(tmp_path / "q.jsonl"), "--dataset_options", "{}", "--samples", "2", "--json"]
+    run_sample(*argv)
+    result, rows = json.loads(capsys.readouterr().out), read(tmp_path / "out.jsonl")
+    assert [row["completion"][0]["content"] for row in rows] == [texts["question 0"], texts["question 3"]]
+    assert result["accuracy"] == result["format_rate"] == 1.0
+    assert result["accepted"] == 2 and result["yield"] == 2 / 8
+    assert result["refused"] == {"language_consistency": 2, "repetition_penalty": 2, "repeated": 2}
+    kept = json.loads((tmp_path / "out.summary.json").read_text())
+    assert kept["yield"] == result["yield"] and kept["engine"] == "transformers" and "git_commit" in kept
+    assert set(data.load(str(tmp_path / "out.jsonl"), template="plain").column_names) == {
+        "prompt",
+        "completion",
+        "answer",
+    }
+
+    capsys.readouterr()
+    chinese = '{"language_consistency": {"language": "zh"}}'
+    run_sample(*argv, "--output", str(tmp_path / "zh.jsonl"), "--reward_options", chinese)
+    assert [row["completion"][0]["content"] for row in read(tmp_path / "zh.jsonl")] == [
+        texts["question 1"],
+        texts["question 3"],
+    ]
+    run_sample(*argv, "--output", str(tmp_path / "any.jsonl"), "--accept", "{math_answer: 1}", "--most", "1")
+    assert len(read(tmp_path / "any.jsonl")) == 4
+
+
+def test_nothing_accepted_is_an_error_that_says_why(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_sample(*arguments, "--max_completion_length", "2", "--problems", "8")
+    assert ended.value.code == 2 and "none of 32 completions is accepted (32 unfinished)" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_accepted_traces_are_right_distinct_and_train_sft(base, arguments, tmp_path, capsys):
+    run_sample(*arguments, "--most", "1", "--json")
+    result, rows = json.loads(capsys.readouterr().out), read(tmp_path / "out.jsonl")
+    texts, golds = [row["completion"][0]["content"] for row in rows], [row["answer"] for row in rows]
+    assert set(rewards.load("math_answer")(texts, answer=golds)) == {1.0} == set(rewards.load("think_format")(texts))
+    assert len({row["prompt"][0]["content"] for row in rows}) == len(rows) == result["accepted"] > 30
+    assert result["yield"] == pytest.approx(len(rows) / 272) and sum(result["refused"].values()) == 272 - len(rows)
+    run_sft(
+        *("--config", "recipes/configs/sft/tiny.yaml", "--model_name_or_path", base, "--held_out", "200"),
+        *("--dataset", str(tmp_path / "out.jsonl"), "--num_train_epochs", "4", "--output_dir", str(tmp_path / "run")),
+        *("--per_device_train_batch_size", "8", "--max_completion_length", "24"),
+    )
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["rows"] == {"rows": len(rows), "broken": 0, "too_long": 0}
+    assert summary["after"]["format_rate"] > summary["before"]["format_rate"] + 0.2, "what was selected is learned"
+
+
 @pytest.mark.parametrize(
     "argv, words",
     [
         (["--output", "HERE/there.jsonl"], ["there.jsonl", "already exists", "nothing is ever overwritten"]),
         (["--output", "HERE/pairs.json"], ["is no .jsonl"]),
         (["--samples", "1"], ["samples=1", "at least 2"]),
+        (["--most", "0"], ["most=0", "at least 1"]),
+        (["--keep", "best"], ["keep='best'"]),
+        (["--accept", "{math_anser: 1}", "--keep", "accepted"], ["'math_anser'", "'math_answer'"]),
+        (["--reward_options", "{overlong: {cache: 3}}"], ["reward_options", "'overlong'"]),
         (["--rewards", "{math_anser: 1}"], ["'math_anser'", "'math_answer'"]),
         (["--split", "tests"], ["split 'tests'", "'test'"]),
         (["--sampels", "4"], ["sampels is an unknown key", "'samples'"]),
@@ -159,23 +263,72 @@ def test_what_can_not_work_is_refused_before_a_model_loads(arguments, tmp_path, 
     monkeypatch.setattr(_measure, "load_model", load)
     (tmp_path / "there.jsonl").write_text("mine\n")
     with pytest.raises(SystemExit) as ended:
-        run_sample(*arguments, "--pairs", *(a.replace("HERE", str(tmp_path)) for a in argv))
+        run_sample(*arguments, "--keep", "pairs", *(a.replace("HERE", str(tmp_path)) for a in argv))
     lines = capsys.readouterr().err.strip().splitlines()
     assert ended.value.code == 2 and len(lines) == 1 and all(word in lines[0] for word in words), lines
     assert (tmp_path / "there.jsonl").read_text() == "mine\n" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_killed_before_the_end_it_leaves_no_output(arguments, tmp_path):
+KILLER_AT = """
+import os, runpy, signal, sys
+from recipes import _measure
+sample, batches = _measure.sample, []
+def killing(*arguments):
+    if len(batches) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    batches.append(1)
+    return sample(*arguments)
+_measure.sample = killing
+sys.argv[0] = "recipes/sample.py"
+runpy.run_module("recipes.sample", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_killed_it_goes_on_from_its_last_batch_and_ends_with_the_same_rows(
+    arguments, tmp_path, capsys, monkeypatch, torn
+):
+    argv = [*arguments, "--keep", "all", "--problems", "10", "--batch_size", "8"]
+    run_sample(*argv, "--output", str(tmp_path / "whole.jsonl"))
+    command = [sys.executable, "-c", KILLER_AT, *argv]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, env=os.environ)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    part = tmp_path / "out.part"
+    assert not (tmp_path / "out.jsonl").exists() and len(part.read_text().splitlines()) == 1 + 4
+    if torn:
+        part.write_text(part.read_text()[:-20])  # killed while it wrote the fourth prompt
+    capsys.readouterr()
+    calls, sampled = [], _measure.sample
+    monkeypatch.setattr(_measure, "sample", lambda *a: calls.append(len(a[2])) or sampled(*a))
+    run_sample(*argv)
+    assert f"{2 if torn else 4} prompts are sampled" in capsys.readouterr().out
+    assert sum(calls) == 4 * (8 if torn else 6), "no whole batch is sampled again"
+    assert read(tmp_path / "out.jsonl") == read(tmp_path / "whole.jsonl")
+    assert not part.exists()
+
+
+def test_a_part_of_another_run_is_not_gone_on_with(arguments, tmp_path, capsys):
+    part = tmp_path / "out.part"
+    part.write_text('{"settings": {"samples": 3}, "engine": "transformers"}\n')
+    with pytest.raises(SystemExit) as ended:
+        run_sample(*arguments)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "out.part is of another run" in error and part.exists()
+
+
+def test_killed_in_its_last_writing_it_leaves_no_output_and_samples_nothing_again(arguments, tmp_path, monkeypatch):
     command = [sys.executable, "-c", KILLER, *arguments, "--problems", "4"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, env=os.environ)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    assert not (tmp_path / "out.jsonl").exists()
-    run_sample(*arguments, "--problems", "4")
-    assert len(read(tmp_path / "out.jsonl")) == 16 and len(list(tmp_path.iterdir())) == 1, "nothing is left lying about"
+    assert not (tmp_path / "out.jsonl").exists() and (tmp_path / "out.part").exists()
+    monkeypatch.setattr(_measure, "load_model", lambda *_: pytest.fail("a model loads"))
+    run_sample(*arguments, "--keep", "all", "--problems", "4")
+    assert len(read(tmp_path / "out.jsonl")) == 16
+    assert {p.name for p in tmp_path.iterdir()} == {"out.jsonl", "out.summary.json"}, "nothing else is left lying about"
 
 
 def test_two_processes_write_one_file(arguments, tmp_path):
-    done = run_in_processes("recipes.sample", *arguments, "--problems", "7", "--json")
+    done = run_in_processes("recipes.sample", *arguments, "--keep", "all", "--problems", "7", "--json")
     result = json.loads(done.stdout)
     rows = read(tmp_path / "out.jsonl")
     assert result["completions"] == len(rows) == 28
