@@ -1,0 +1,153 @@
+"""R1-Zero, R1, PPO, DPO and rejection sampling on the embedded base: what each makes of the same number of completions.
+
+Five ways from one base to a policy, `--completions` sampled in training each, with the same prompts and the same rules of reward:
+- R1-Zero: GRPO from the base (grpo/tiny).
+- R1: a cold start on 128 demonstrations (r1/tiny), then GRPO.
+- PPO: from the base, with a value model (ppo/tiny).
+- DPO: best and worst of 8 samples a prompt from the base, once (recipes.sample --keep pairs, dpo/tiny).
+- rejection sampling: the base's own accepted samples, at most 2 a prompt, imitated by SFT (recipes.sample, sft/tiny).
+
+Each seed is a run of its own of every method, all as whole processes on one thread; the base is one. Held out are 1,000 sums,
+one completion each at temperature 1. Writes a table in Markdown, with mean and standard deviation over the seeds, and a figure.
+Needs the embedded base: python -m recipes.sft --config recipes/configs/sft/tiny-base.yaml. A run that was stopped goes on.
+
+Run: python benchmarks/r1_comparison.py [--completions 7680] [--seeds 3] [--output_dir outputs/r1-comparison]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+
+STEP = 128  # completions of a GRPO or PPO step
+SAMPLES = 8
+GRPO, PPO = "recipes/configs/grpo/tiny.yaml", "recipes/configs/ppo/tiny.yaml"
+SFT, DPO = "recipes/configs/sft/tiny.yaml", "recipes/configs/dpo/tiny.yaml"
+COLD_START = ["--dataset_options", "{rows: 128}", "--num_train_epochs", "1", "--learning_rate", "1e-3"]
+METHODS = {
+    "zero": "R1-Zero: GRPO",
+    "r1": "R1: cold start, then GRPO",
+    "ppo": "PPO",
+    "dpo": "DPO on sampled pairs",
+    "rejection": "SFT on accepted samples",
+}
+
+
+def recipe(name: str, config: str, folder: Path, seed: int, *options: str) -> None:
+    """One stage, unless it has been finished already; what a killed one left is gone on with, or begun again."""
+    output = ["--output_dir", str(folder)]
+    done = folder / "summary.json"
+    if name == "sample":
+        done = folder / "rows.jsonl"
+        output = ["--output", str(done)]
+    elif name != "ppo":
+        output += ["--resume_from_checkpoint", "true"]
+    if done.exists():
+        return
+    if name == "ppo" and folder.exists():
+        folder.rename(folder.with_name(f"{folder.name}.old-{time.time_ns()}"))
+    command = [sys.executable, "-m", f"recipes.{name}", "--config", config, "--seed", str(seed), *output, *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def run(method: str, out: Path, seed: int, completions: int) -> dict:
+    """A method with a seed, from the base to its held-out figures."""
+    folder, steps = out / f"{method}-{seed}", completions // STEP
+    grpo = ["--max_steps", str(steps), "--report_to", "none", "--save_steps", str(steps)]
+    sample = ["--problems", str(completions // SAMPLES), "--samples", str(SAMPLES)]
+    drawn = ["--dataset", str(folder / "sampled/rows.jsonl"), "--held_out_dataset", "arithmetic"]
+    if method == "zero":
+        recipe("grpo", GRPO, folder, seed, *grpo)
+    elif method == "r1":
+        recipe("sft", SFT, folder / "cold_start", seed, *COLD_START)
+        recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(folder / "cold_start"), *grpo)
+    elif method == "ppo":
+        recipe("ppo", PPO, folder, seed, "--total_episodes", str(completions), "--save_steps", str(steps))
+    elif method == "dpo":
+        recipe("sample", GRPO, folder / "sampled", seed, "--keep", "pairs", *sample)
+        recipe("dpo", DPO, folder, seed, *drawn, "--max_steps", "-1", "--num_train_epochs", "1")
+    else:
+        recipe("sample", GRPO, folder / "sampled", seed, "--most", "2", *sample)
+        recipe("sft", SFT, folder, seed, *drawn)
+    summary = json.loads((folder / "summary.json").read_text())
+    state = max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1])) / "trainer_state.json"
+    curve = [row["rewards/math_answer/mean"] for row in json.loads(state.read_text())["log_history"] if "reward" in row]
+    before = (
+        json.loads((folder / "cold_start/summary.json").read_text())["before"] if method == "r1" else summary["before"]
+    )
+    return summary["after"] | {"before": before, "curve": curve, "train_seconds": summary["train_seconds"]}
+
+
+def spread(values: list[float], digits: int = 3) -> str:
+    text = f"{fmean(values):.{digits}f}"
+    return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
+
+
+def table(results: dict[str, list[dict]]) -> str:
+    lines = ["| | accuracy | format rate | mean length, tokens | KL from its start, nats |", "|---|---|---|---|---|"]
+    bases = [r["before"] for r in results["zero"]]
+    columns = (("accuracy", 3), ("format_rate", 3), ("mean_length", 1), ("kl", 2))
+    rows = {"the base": bases} | {METHODS[method]: runs for method, runs in results.items()}
+    for title, runs in rows.items():
+        cells = [spread([r[key] for r in runs], digits) if key in runs[0] else "" for key, digits in columns]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(results: dict[str, list[dict]], completions: int, path: Path) -> None:
+    """Left: training accuracy over completions sampled, where a method samples as it trains. Right: held out, at the end."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    curves, ends = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    colors = dict(zip(results, ("tab:blue", "tab:red", "tab:orange", "tab:green", "tab:purple"), strict=True))
+    for method, runs in results.items():
+        if not (method == "dpo" or method == "rejection"):
+            curve = [fmean(values) for values in zip(*(r["curve"] for r in runs), strict=True)]
+            error = (
+                [stdev(values) for values in zip(*(r["curve"] for r in runs), strict=True)] if len(runs) > 1 else None
+            )
+            at = [STEP * (n + 1) for n in range(len(curve))]
+            curves.plot(at, curve, color=colors[method], label=METHODS[method], linewidth=1.3)
+            if error:
+                low, high = ([m + s * e for m, e in zip(curve, error, strict=True)] for s in (-1, 1))
+                curves.fill_between(at, low, high, color=colors[method], alpha=0.15, linewidth=0)
+    curves.set(
+        xlabel="completions sampled", ylabel="training accuracy of a step, mean ± std of the seeds", ylim=(0, 1.02)
+    )
+    curves.legend(loc="lower right", fontsize="small")
+    curves.grid(alpha=0.25)
+    bars = {"the base": ("0.6", [r["before"]["accuracy"] for r in results["zero"]])}
+    bars |= {METHODS[m]: (colors[m], [r["accuracy"] for r in runs]) for m, runs in results.items()}
+    for y, (title, (color, values)) in enumerate(reversed(bars.items())):
+        ends.barh(y, fmean(values), xerr=stdev(values) if len(values) > 1 else None, color=color, alpha=0.8, capsize=3)
+        ends.text(0.02, y, title, va="center", fontsize="small", color="black")
+    ends.set(yticks=[], xlim=(0, 1.05), xlabel=f"held-out accuracy after {completions:,} completions")
+    ends.grid(alpha=0.25, axis="x")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--completions", type=int, default=7680)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/r1-comparison"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/r1_comparison.png"))
+    args = parser.parse_args()
+    os.chdir(Path(__file__).resolve().parents[1])
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    results = {method: [] for method in METHODS}
+    for seed in range(args.seeds):
+        for method in METHODS:
+            results[method].append(r := run(method, args.output_dir, seed, args.completions))
+            print(f"seed {seed} {method}: {r['accuracy']:.3f} in {r['train_seconds']:.0f} s", flush=True)
+    print(f"\n{args.completions:,} completions sampled, {args.seeds} seeds:\n\n{table(results)}")
+    draw(results, args.completions, args.figure)
+
+
+if __name__ == "__main__":
+    main()
