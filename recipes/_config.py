@@ -56,6 +56,12 @@ def check_choices(given: dict, choices: dict[str, tuple[str, ...]]) -> None:
                 raise ValueError(f"{key}={value!r}: did you mean {near[0]!r}? there are {', '.join(known)}")
 
 
+def classes_of(main) -> tuple[type, ...]:
+    """The dataclasses that a recipe's main() takes, in their order: their fields are its keys."""
+    hints = typing.get_type_hints(main)
+    return tuple(hint for hint in hints.values() if dataclasses.is_dataclass(hint))
+
+
 def merged(classes: tuple[type, ...], argv: list[str], check=None) -> dict:
     """The keys of the file and of the command line, as `parse` reads and checks them, before any dataclass is made.
 

@@ -5,14 +5,13 @@ import hashlib
 import importlib
 import json
 import os
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from recipes import _common as common
-from recipes._config import merged
+from recipes._config import classes_of, merged
 
 RECIPES = ("sft", "reward_model", "dpo", "ppo", "grpo", "sample", "merge", "evaluate")
 # recipe -> (what it writes last, where what it measured is); the trainers write both into summary.json
@@ -67,11 +66,9 @@ class Stage:
         Files and folders that the config names are in it by their digests, as far as they exist.
         """
         module = importlib.import_module(f"recipes.{self.recipe}")
-        hints = typing.get_type_hints(module.main)
-        classes = tuple(c for name, c in hints.items() if name not in ("_given", "given", "return"))
         try:
             with world_size(self.launch):
-                given = merged(classes, self.arguments(stages), getattr(module, "check", None))
+                given = merged(classes_of(module.main), self.arguments(stages), getattr(module, "check", None))
         except ValueError as error:
             raise ValueError(f"stage {self.name!r}: {error}") from error
         config = {k: v for k, v in given.items() if k not in ("output", "output_dir", "run_name")}

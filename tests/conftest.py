@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import typing
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 
 from recipes import dpo, grpo, ppo, reward_model, sft
-from recipes._config import parse
+from recipes._config import classes_of, parse
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -25,9 +24,7 @@ def in_repository(monkeypatch):
 
 def arguments(recipe, *argv: str) -> tuple:
     """What a recipe's main() takes, from its command line."""
-    hints = typing.get_type_hints(recipe.main)
-    classes = tuple(hints[name] for name in ("args", "training_args", "model_args"))
-    return parse(classes, list(argv), doc="", check=getattr(recipe, "check", None))
+    return parse(classes_of(recipe.main), list(argv), doc="", check=getattr(recipe, "check", None))
 
 
 def run(recipe, *argv: str) -> None:
