@@ -56,22 +56,22 @@ def recipe(name: str, config: str, folder: Path, seed: int, *options: str) -> No
 
 def run(method: str, out: Path, seed: int, completions: int) -> dict:
     """A method with a seed, from the base to its held-out figures."""
-    folder, steps = out / f"{method}-{seed}", completions // STEP
+    folder, before, steps = out / f"{method}-{seed}", out / f"{method}-{seed}-first", completions // STEP
     grpo = ["--max_steps", str(steps), "--report_to", "none", "--save_steps", str(steps)]
     sample = ["--problems", str(completions // SAMPLES), "--samples", str(SAMPLES)]
-    drawn = ["--dataset", str(folder / "sampled/rows.jsonl"), "--held_out_dataset", "arithmetic"]
+    drawn = ["--dataset", str(before / "rows.jsonl"), "--held_out_dataset", "arithmetic"]
     if method == "zero":
         recipe("grpo", GRPO, folder, seed, *grpo)
     elif method == "r1":
-        recipe("sft", SFT, folder / "cold_start", seed, *COLD_START)
-        recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(folder / "cold_start"), *grpo)
+        recipe("sft", SFT, before, seed, *COLD_START)
+        recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(before), *grpo)
     elif method == "ppo":
         recipe("ppo", PPO, folder, seed, "--total_episodes", str(completions), "--save_steps", str(steps))
     elif method == "dpo":
-        recipe("sample", GRPO, folder / "sampled", seed, "--keep", "pairs", *sample)
+        recipe("sample", GRPO, before, seed, "--keep", "pairs", *sample)
         recipe("dpo", DPO, folder, seed, *drawn, "--max_steps", "-1", "--num_train_epochs", "1")
     else:
-        recipe("sample", GRPO, folder / "sampled", seed, "--most", "2", *sample)
+        recipe("sample", GRPO, before, seed, "--most", "2", *sample)
         recipe("sft", SFT, folder, seed, *drawn)
     summary = json.loads((folder / "summary.json").read_text())
     state = max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1])) / "trainer_state.json"

@@ -5,7 +5,7 @@ reference's than the rejected one's (eq. 7); `loss_type` names TRL's variants. T
 copy, or with LoRA the same weights with the adapter off; `reference` names another one.
 
 Run: python -m recipes.dpo --config recipes/configs/dpo/tiny.yaml [--key value ...]
-Pairs from rewards: python -m recipes.sample --pairs, then --dataset <the file it wrote> --held_out_dataset <another>.
+Pairs from rewards: python -m recipes.sample --keep pairs, then --dataset <the file it wrote> --held_out_dataset <another>.
 """
 
 from dataclasses import dataclass, field, replace

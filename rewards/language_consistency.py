@@ -31,7 +31,7 @@ UNSPACED = {*LANGUAGES["ja"].split(), "THAI", "LAO", "KHMER", "MYANMAR"}  # each
 FEWEST_WORDS = 4  # thoughts of fewer have the benefit of the doubt
 ENOUGH_WORDS, MOST_WORDS = 8, 30  # a shorter sentence is judged with the next one, a longer one in pieces
 LONGEST_WORD = 20  # letters: a longer one counts as several
-# the probability that a sentence is of another language; with it all solutions of GSM8K and MATH-500 are all English
+# the probability that a sentence is of another language: benchmarks/style_rewards.py shows what honest solutions then earn
 SURE = 0.75
 TOKEN = re.compile(r"[^\W\d_]+|[.!?:;\n。]")
 # $5 and $6 are prices: as in Pandoc, no blank inside the dollars, no digit after them. Linear: no alternative reads past

@@ -3,8 +3,8 @@
     -(1 - different n-grams / n-grams)
 
 The n-grams are of 40 visible characters, where the paper takes 40 tokens and open-r1 a few words: with no words to cut,
-leaving out spaces, breaking lines and changing case hide nothing. Measured on real solutions: 1 in 100 scores below -0.01 in
-GSM8K, and below -0.17 in MATH-500 (algebra that is rewritten line by line); loops score below -0.9.
+leaving out spaces, breaking lines and changing case hide nothing. Loops score near -0.9, and of real solutions 1 in 100 below
+-0.01 in GSM8K and -0.1 in MATH-500, whose algebra is rewritten line by line: benchmarks/style_rewards.py.
 
 Gamed by a loop that changes every 40 characters, as by counting, and by saying nothing: both earn 0.0, the most there is.
 At weight 0.2 a right answer still earns at least 0.8.
