@@ -76,10 +76,8 @@ def run(method: str, out: Path, seed: int, completions: int) -> dict:
     summary = json.loads((folder / "summary.json").read_text())
     state = max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1])) / "trainer_state.json"
     curve = [row["rewards/math_answer/mean"] for row in json.loads(state.read_text())["log_history"] if "reward" in row]
-    before = (
-        json.loads((folder / "cold_start/summary.json").read_text())["before"] if method == "r1" else summary["before"]
-    )
-    return summary["after"] | {"before": before, "curve": curve, "train_seconds": summary["train_seconds"]}
+    start = json.loads((before / "summary.json").read_text()) if method == "r1" else summary
+    return summary["after"] | {"before": start["before"], "curve": curve, "train_seconds": summary["train_seconds"]}
 
 
 def spread(values: list[float], digits: int = 3) -> str:
