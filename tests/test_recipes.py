@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPO, run_grpo, run_in_processes, run_sft
+from conftest import REPO, run_grpo, run_in_processes, run_ppo, run_sft
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data import humaneval
+from recipes import _common as common
 from recipes import _measure, evaluate, grpo
 from recipes._config import parse
 
@@ -423,6 +424,60 @@ def test_wandb_goes_offline_by_itself_and_keeps_everything(base, tmp_path, key):
     assert config["model_args"]["model_name_or_path"] == base and config["max_steps"] == 12
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=REPO).stdout.strip()
     assert config["git_commit"].removesuffix("-dirty") == head
+
+
+STYLE = {"language_consistency": 0.2, "repetition_penalty": 0.2, "overlong": 0.5}
+
+
+@pytest.mark.parametrize("recipe", ["grpo", "ppo"])
+def test_the_rewards_of_style_train_and_count_tokens_everywhere(recipe, base, tmp_path, capsys):
+    """Overlong counts what was sampled, in training as in evaluation: a limit of 12 tokens makes completions shorter."""
+    argv = [
+        *("--config", f"recipes/configs/{recipe}/tiny.yaml", "--model_name_or_path", base, "--held_out", "0"),
+        *("--dataset_options", "{digits: 1}", "--report_to", "none", "--output_dir", str(tmp_path / "run")),
+        *("--rewards", json.dumps({"math_answer": 0.0} | STYLE), "--per_device_train_batch_size", "64"),
+        *("--reward_options", "{overlong: {max_length: 12, cache: 6}}"),
+    ]
+    if recipe == "grpo":
+        run_grpo(*argv, "--max_steps", "30", "--max_completion_length", "24", "--save_steps", "30")
+    else:
+        length = ("--response_length", "24", "--local_rollout_forward_batch_size", "64")
+        run_ppo(*argv, "--total_episodes", str(30 * 64), "--save_steps", "30", *length)
+    steps = [row for row in log_of(tmp_path / "run") if "reward" in row]
+    lengths = [row["completions/mean_length"] for row in steps]
+    assert sum(lengths[-5:]) < sum(lengths[:5]) - 5 * 4, "it learned to be short"
+    for row in steps:
+        assert -1 <= row["rewards/overlong/mean"] <= 0 and 0 <= row["rewards/language_consistency/mean"] <= 1
+    if recipe == "grpo":
+        out = tmp_path / "result.json"
+        result = evaluated(capsys, *argv, "--output", str(out))
+        assert result["rewards"]["overlong"] < -0.5, "most of the base's completions have more than 9 tokens"
+        assert json.loads(out.read_text())["rewards"] == result["rewards"]
+        with pytest.raises(SystemExit):
+            evaluated(capsys, *argv, "--output", str(out))
+
+
+def test_from_scratch_has_figures_after_and_none_before(tmp_path):
+    run_sft(
+        *("--config", "recipes/configs/sft/tiny-base.yaml", "--output_dir", str(tmp_path / "run"), "--max_steps", "2"),
+        *("--held_out", "20", "--held_out_dataset", "arithmetic", "--max_completion_length", "8"),
+    )
+    made = summary(tmp_path / "run")
+    assert made["before"] is None and made["after"]["accuracy"] == 0 and "kl" not in made["after"]
+
+
+def test_the_head_gets_contiguous_input_and_says_the_same(base):
+    """torch would copy the head's whole weight for each row of a slice."""
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    ids, seen = torch.arange(10, 40).reshape(3, 10), []
+    with torch.no_grad():
+        before = model(input_ids=ids, logits_to_keep=1).logits
+        common.spare_copies(model)
+        model.get_output_embeddings().register_forward_hook(
+            lambda _, inputs, __: seen.append(inputs[0].is_contiguous())
+        )
+        after = model(input_ids=ids, logits_to_keep=1).logits
+    assert seen == [True] and torch.allclose(before, after, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

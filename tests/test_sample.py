@@ -1,14 +1,17 @@
 """Completions sampled, scored and kept: each pair is what its rewards say, and nothing is overwritten or left half-written."""
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from conftest import REPO, run_dpo, run_in_processes, run_sft
+from transformers import AutoTokenizer
 
 import data
 import rewards
@@ -337,3 +340,46 @@ def test_two_processes_write_one_file(arguments, tmp_path):
     grade = rewards.load("math_answer")
     texts = [row["completion"][0]["content"] for row in rows]
     assert grade(completions=texts, answer=[r["answer"] for r in rows]) == [r["rewards"]["math_answer"] for r in rows]
+
+
+@pytest.fixture
+def vllm_engine(monkeypatch):
+    """recipes._vllm over a stand-in for the package, which keeps what it is asked and answers with three tokens."""
+    asked, answers = [], [([5, 6], "stop"), ([5, 6, 7], "length")]
+
+    class SamplingParams(SimpleNamespace):
+        def clone(self):
+            return SamplingParams(**vars(self))
+
+    class LLM(SimpleNamespace):
+        def generate(self, prompts, each, **rest):
+            asked.append((prompts, each, rest))
+            one = [SimpleNamespace(token_ids=ids, finish_reason=why) for ids, why in answers]
+            return [SimpleNamespace(outputs=[one[i % 2]]) for i in range(len(prompts))]
+
+    vllm, request = ModuleType("vllm"), ModuleType("vllm.lora.request")
+    vllm.LLM, vllm.SamplingParams, request.LoRARequest = LLM, SamplingParams, lambda *values: values
+    for name, module in {"vllm": vllm, "vllm.lora": ModuleType("vllm.lora"), "vllm.lora.request": request}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "recipes._vllm", raising=False)
+    yield importlib.import_module("recipes._vllm"), asked
+    sys.modules.pop("recipes._vllm", None)
+
+
+def test_vllm_is_asked_for_the_same_sampling_and_read_in_the_same_way(vllm_engine, base):
+    """Without a GPU this is the form of the calls, no more."""
+    module, asked = vllm_engine
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    training_args = grpo.GRPOConfig(output_dir="unused", use_cpu=True, bf16=False, seed=7)
+    engine = module.load_model(grpo.ModelConfig(model_name_or_path=base), training_args)
+    assert engine.llm.model == engine.llm.tokenizer == base and engine.lora is None
+    done = module.sample(engine, tokenizer, ["1 + 1", "1 + 1"], _measure.sampling(16, 0.7, top_p=0.9), 64, 3)
+    [(prompts, each, rest)] = asked
+    assert prompts == [{"prompt_token_ids": tokenizer("1 + 1")["input_ids"]}] * 2 and rest["lora_request"] is None
+    first, second = each
+    assert (first.max_tokens, first.temperature, first.top_p, first.top_k) == (16, 0.7, 0.9, -1)
+    assert first.stop_token_ids == [tokenizer.eos_token_id] and first.seed != second.seed, (
+        "equal prompts, other samples"
+    )
+    assert done[0].finished and done[0].ids == [5, 6, tokenizer.eos_token_id]
+    assert not done[1].finished and done[1].ids == [5, 6, 7] and done[1].text == tokenizer.decode([5, 6, 7])
