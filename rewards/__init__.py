@@ -16,6 +16,9 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
+PASSED = ("log_metric", "completion_ids")  # have a default too, but come from the caller
+
+
 def load(name: str, **options):
     """The reward function `name`, with its own options set, such as `load("think_format", prefilled_think=True)`.
 
@@ -25,7 +28,7 @@ def load(name: str, **options):
         raise ValueError(f"reward {name!r} is unknown: {_nearest(name, names())}")
     reward = getattr(importlib.import_module(f"rewards.{name}"), name)
     parameters = inspect.signature(reward).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "log_metric"}
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in PASSED}
     for option, value in options.items():
         if option not in defaults:
             raise ValueError(f"reward {name!r} has no option {option!r}: {_nearest(option, list(defaults))}")
