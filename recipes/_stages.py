@@ -99,7 +99,7 @@ class Stage:
         kept = RESULTS.get(self.recipe, (None, common.SUMMARY))[1]
         summary = json.loads((self.folder / kept).read_text())
         measured = summary.get("after") or summary
-        seconds = json.loads(self.record.read_text())["seconds"]
+        seconds = json.loads(self.record.read_text()).get("seconds")  # none where recipes.r1 was killed, and it was not
         return {key: measured.get(key) for key in ("accuracy", "format_rate")} | {"seconds": seconds}
 
     def set_aside(self) -> Path:

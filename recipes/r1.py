@@ -34,6 +34,7 @@ from recipes._stages import RECIPES, Stage
 MARK = "R1_RECIPES_STAGE"  # in the environment of all of a stage's processes: the folder that they write into
 STOP_S = 30.0  # for processes to end by themselves
 KEYS = [f.name for f in fields(Stage) if f.name != "folder"]
+TEXTS = ("config", "launch")
 
 
 @dataclass(kw_only=True)
@@ -51,12 +52,22 @@ class R1:
 def check(given: dict) -> None:
     """Refuse a list of stages that can't work, before any of them runs. Raises ValueError."""
     names = []
+    if not given["stages"]:
+        raise ValueError("stages is empty: name at least one")
     for n, stage in enumerate(given["stages"], 1):
-        name, takes = stage.get("name"), stage.get("takes") or {}
+        name, takes, keys = stage.get("name"), stage.get("takes") or {}, stage.get("keys") or {}
         where = f"stage {n} ({name})"
         if unknown := [key for key in stage if key not in KEYS]:
-            raise ValueError(f"{where}: {unknown[0]!r} is an unknown key: {nearest(unknown[0], KEYS)}")
-        if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum() or name in names:
+            raise ValueError(f"{where}: {unknown[0]!r} is an unknown key: {nearest(str(unknown[0]), KEYS)}")
+        for kind, values in ((dict, {"takes": takes, "keys": keys}), (str, {k: stage.get(k) or "" for k in TEXTS})):
+            if wrong := [key for key, value in values.items() if not isinstance(value, kind)]:
+                raise ValueError(f"{where}: {wrong[0]}={values[wrong[0]]!r} is no {kind.__name__}")
+        if (
+            not isinstance(name, str)
+            or not name.replace("_", "").replace("-", "").isalnum()
+            or name == "summary"
+            or name in names
+        ):
             raise ValueError(f"{where}: a name is the stage's folder: letters, digits, _ and -, and no other stage's")
         if stage.get("recipe") not in RECIPES:
             raise ValueError(f"{where}: recipe={stage.get('recipe')!r}: {nearest(str(stage.get('recipe')), RECIPES)}")
@@ -65,8 +76,10 @@ def check(given: dict) -> None:
                 raise ValueError(
                     f"{where}: takes {key} from {source!r}, no stage before it: {nearest(str(source), names)}"
                 )
-            if key in (stage.get("keys") or {}):
+            if key in keys:
                 raise ValueError(f"{where}: {key} is in takes and in keys")
+        if own := [key for key in ("output", "output_dir", "resume_from_checkpoint") if key in takes | keys]:
+            raise ValueError(f"{where}: {own[0]} is set by the stage's name: leave it out")
         names.append(name)
     only = given.get("only") or []
     for option, chosen in (("from", [given["from_"]] if given.get("from_") else []), ("only", only)):
@@ -116,8 +129,11 @@ def main(args: R1, _given: dict) -> None:
 def run(stage: Stage, stages: dict[str, Stage]) -> None:
     """The stage's command, to its end. Ends this program when it fails; the same command then goes on from there."""
     end_processes(stage.folder)
-    if stage.state(stages) not in ("new", "stopped"):
+    if (state := stage.state(stages)) == "done":
+        return  # by a process that a killed recipes.r1 had left
+    if state not in ("new", "stopped"):
         common.say(f"{stage.folder}/ is now {stage.set_aside()}/")
+    stage.folder.with_name(common.SUMMARY).unlink(missing_ok=True)  # its figures are no longer the pipeline's
     record = {"made_from": stage.made_from(stages)}
     common.write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
     command = stage.command(stages)
@@ -170,7 +186,7 @@ def describe(stage: Stage) -> str:
     said = [
         f"{key.replace('_', ' ')} {figures[key]:.3f}" for key in ("accuracy", "format_rate") if figures[key] is not None
     ]
-    return ", ".join([*said, f"{figures['seconds']:.0f} s"])
+    return ", ".join([*said, *([f"{figures['seconds']:.0f} s"] if figures["seconds"] is not None else [])])
 
 
 if __name__ == "__main__":
