@@ -48,7 +48,7 @@ def load_tokenizer(
         raise ValueError(f"{key}={model!r}: there is no such folder (the config's first lines say what makes it)")
     if not adapter and (Path(model) / "adapter_config.json").is_file():
         raise ValueError(
-            f"{key}={model!r} is a LoRA adapter: merge it into its base first (PEFT's merge_and_unload), and name the result"
+            f"{key}={model!r} is a LoRA adapter: merge it into its base first (python -m recipes.merge), and name the result"
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(

@@ -16,6 +16,8 @@ from recipes._config import classes_of, merged
 RECIPES = ("sft", "reward_model", "dpo", "ppo", "grpo", "sample", "merge", "evaluate")
 # recipe -> (what it writes last, where what it measured is); the trainers write both into summary.json
 RESULTS = {"sample": ("rows.jsonl", "rows.summary.json"), "evaluate": ("result.json", "result.json")}
+# keys whose values may be files or folders that a stage reads
+READ = ("model_name_or_path", "dataset", "held_out_dataset", "reward_model", "value_model", "reference", "deepspeed")
 ONE_PROCESS = ("merge",)  # whatever the launch file says
 STARTS_OVER = ("merge", "ppo")  # no way to go on from where they were stopped
 
@@ -72,8 +74,9 @@ class Stage:
         except ValueError as error:
             raise ValueError(f"stage {self.name!r}: {error}") from error
         config = {k: v for k, v in given.items() if k not in ("output", "output_dir", "run_name")}
-        files = {k: v for k, v in (config | {"launch": self.launch}).items() if isinstance(v, str) and Path(v).exists()}
-        made = {"recipe": self.recipe} | config | {f"{k} (contents)": digest(Path(v)) for k, v in files.items()}
+        named = {k: config[k] for k in READ if isinstance(config.get(k), str)} | {"launch": self.launch or ""}
+        files = {k: Path(v) for k, v in named.items() if v and Path(v).exists()}
+        made = {"recipe": self.recipe} | config | {f"{k} (contents)": digest(path) for k, path in files.items()}
         return json.loads(json.dumps(made))  # as it is read back
 
     def state(self, stages: dict[str, "Stage"]) -> str:
@@ -83,6 +86,9 @@ class Stage:
         if not self.record.exists():
             return f"{self.folder}/ is there, but nothing says what it was made from"
         before, now = json.loads(self.record.read_text())["made_from"], self.made_from(stages)
+        for key in named_files(before) - named_files(now):
+            if before.get(key) == now.get(key) and key in now:
+                raise ValueError(f"stage {self.name!r} was made with {key}={now[key]!r}, which is gone: bring it back")
         if changed := sorted(key for key in {**before, **now} if before.get(key) != now.get(key)):
             return "; ".join(
                 f"{key} changed"
@@ -106,6 +112,11 @@ class Stage:
         """Give the folder another name: nothing is deleted."""
         n = next(n for n in range(1, 10_000) if not self.folder.with_name(f"{self.name}.old-{n}").exists())
         return self.folder.rename(self.folder.with_name(f"{self.name}.old-{n}"))
+
+
+def named_files(made_from: dict) -> set[str]:
+    """The keys whose values were there as files or folders."""
+    return {key.removesuffix(" (contents)") for key in made_from if key.endswith(" (contents)")}
 
 
 def as_text(value) -> str:

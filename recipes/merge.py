@@ -7,6 +7,7 @@ Run: python -m recipes.merge --model_name_or_path outputs/<lora run> --output_di
 """
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,15 +41,21 @@ def main(args: Merge, _given: dict) -> None:
             raise ValueError(f"output_dir={str(folder)!r} already holds something: name another folder")
         tokenizer = common.load_tokenizer(str(adapter), trust_remote_code=args.trust_remote_code, adapter=True)
         base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
-    dtype = (
-        args.dtype or AutoConfig.from_pretrained(base, trust_remote_code=args.trust_remote_code).dtype or torch.float32
-    )
+        try:
+            config = AutoConfig.from_pretrained(base, trust_remote_code=args.trust_remote_code)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"{adapter}/adapter_config.json names the base {base!r}, which can't be loaded ({reason})"
+            ) from error
     model = AutoPeftModelForCausalLM.from_pretrained(
         adapter, dtype=torch.float32, trust_remote_code=args.trust_remote_code
     )
-    model = model.merge_and_unload().to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+    dtype = getattr(torch, args.dtype) if args.dtype else config.dtype or torch.float32
+    model = model.merge_and_unload().to(dtype)
     # written beside, and put in place whole: a folder that is there is a finished one
     beside = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(beside, ignore_errors=True)  # of a merge that was killed
     model.save_pretrained(beside)
     tokenizer.save_pretrained(beside)
     common.write_summary(str(beside), {"recipe": "merge", "adapter": str(adapter), "base": base} | common.provenance())

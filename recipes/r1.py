@@ -93,7 +93,10 @@ def main(args: R1, _given: dict) -> None:
     out, names = Path(args.output_dir), [s["name"] for s in args.stages]
     chosen = args.only or names[names.index(args.from_) if args.from_ else 0 :]
     with refusing(), contextlib.ExitStack() as held:
-        given = [{"launch": args.launch} | {k: v for k, v in s.items() if v is not None} for s in args.stages]
+        given = [
+            {"launch": args.launch} | {k: v for k, v in s.items() if v is not None or k == "launch"}
+            for s in args.stages
+        ]
         stages = {s["name"]: Stage(**s, folder=out / s["name"]) for s in given}
         for stage in stages.values():
             stage.made_from(stages)  # refused now, not after hours

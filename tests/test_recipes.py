@@ -141,7 +141,7 @@ def test_an_adapter_is_no_model_to_train_from(base, grpo_arguments, tmp_path, ca
     with pytest.raises(SystemExit) as ended:
         run_grpo(*grpo_arguments, "--model_name_or_path", str(tmp_path / "adapter"))
     error = capsys.readouterr().err
-    assert ended.value.code == 2 and "is a LoRA adapter" in error and "merge_and_unload" in error
+    assert ended.value.code == 2 and "is a LoRA adapter" in error and "recipes.merge" in error
 
 
 def test_kl_is_what_the_two_distributions_say(base):

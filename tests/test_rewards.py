@@ -151,7 +151,7 @@ def test_options_are_set_when_a_reward_is_loaded():
         rewards.load("think_format", prefiled_think=True)
     with pytest.raises(ValueError, match="'math_answer' has no option 'answer': there are none"):
         rewards.load("math_answer", answer=["5"])
-    with pytest.raises(ValueError, match="no option .completion_ids."):
+    with pytest.raises(ValueError, match="'overlong' has no option 'completion_ids'"):
         rewards.load("overlong", completion_ids=None)
     with pytest.raises(ValueError, match="binary='yes' is no bool"):
         rewards.load("code_tests", binary="yes")
