@@ -92,7 +92,7 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code, adapter=True
         )
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
-        settings = {k: v for k, v in given.items() if k not in ("output", "json", "keep", "accept", "most")}
+        settings = {k: v for k, v in given.items() if k not in ("output", "json", "most")}
         part = Part(output, settings, len(rows), max(1, sampling.batch_size // sampling.samples))
     if part.groups < len(rows):
         sample_on(part, sampling, rows, reward_funcs, tokenizer, generation(training_args), training_args, model_args)

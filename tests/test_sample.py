@@ -320,12 +320,13 @@ def test_a_part_of_another_run_is_not_gone_on_with(arguments, tmp_path, capsys):
 
 
 def test_killed_in_its_last_writing_it_leaves_no_output_and_samples_nothing_again(arguments, tmp_path, monkeypatch):
-    command = [sys.executable, "-c", KILLER, *arguments, "--problems", "4"]
+    argv = [*arguments, "--keep", "all", "--problems", "4"]
+    command = [sys.executable, "-c", KILLER, *argv]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, env=os.environ)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert not (tmp_path / "out.jsonl").exists() and (tmp_path / "out.part").exists()
     monkeypatch.setattr(_measure, "load_model", lambda *_: pytest.fail("a model loads"))
-    run_sample(*arguments, "--keep", "all", "--problems", "4")
+    run_sample(*argv)
     assert len(read(tmp_path / "out.jsonl")) == 16
     assert {p.name for p in tmp_path.iterdir()} == {"out.jsonl", "out.summary.json"}, "nothing else is left lying about"
 
