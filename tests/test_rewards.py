@@ -135,7 +135,9 @@ def test_countdown_without_a_target_gives_none():
 def test_an_unknown_reward_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'think_format'"):
         rewards.load("thinkformat")
-    with pytest.raises(ValueError, match="countdown, language_consistency, math_answer, overlong, repetition_penalty, think_format"):
+    with pytest.raises(
+        ValueError, match="countdown, language_consistency, math_answer, overlong, repetition_penalty, think_format"
+    ):
         rewards.load("_text")
 
 
