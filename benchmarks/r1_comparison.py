@@ -28,6 +28,12 @@ SAMPLES = 8
 GRPO, PPO = "recipes/configs/grpo/tiny.yaml", "recipes/configs/ppo/tiny.yaml"
 SFT, DPO = "recipes/configs/sft/tiny.yaml", "recipes/configs/dpo/tiny.yaml"
 COLD_START = ["--dataset_options", "{rows: 128}", "--num_train_epochs", "1", "--learning_rate", "1e-3"]
+# held-out figure -> what the trainers log of it, and its name
+CURVES = {
+    "accuracy": ("rewards/math_answer/mean", "accuracy"),
+    "format_rate": ("rewards/think_format/mean", "format rate"),
+    "mean_length": ("completions/mean_length", "mean length, tokens"),
+}
 METHODS = {
     "zero": "R1-Zero: GRPO",
     "r1": "R1: cold start, then GRPO",
@@ -56,8 +62,8 @@ def recipe(name: str, config: str, folder: Path, seed: int, *options: str) -> No
 
 def run(method: str, out: Path, seed: int, completions: int) -> dict:
     """A method with a seed, from the base to its held-out figures."""
-    folder, before, steps = out / f"{method}-{seed}", out / f"{method}-{seed}-first", completions // STEP
-    grpo = ["--max_steps", str(steps), "--report_to", "none", "--save_steps", str(steps)]
+    folder, before, count = out / f"{method}-{seed}", out / f"{method}-{seed}-first", completions // STEP
+    grpo = ["--max_steps", str(count), "--report_to", "none", "--save_steps", str(count)]
     sample = ["--problems", str(completions // SAMPLES), "--samples", str(SAMPLES)]
     drawn = ["--dataset", str(before / "rows.jsonl"), "--held_out_dataset", "arithmetic"]
     if method == "zero":
@@ -66,7 +72,7 @@ def run(method: str, out: Path, seed: int, completions: int) -> dict:
         recipe("sft", SFT, before, seed, *COLD_START)
         recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(before), *grpo)
     elif method == "ppo":
-        recipe("ppo", PPO, folder, seed, "--total_episodes", str(completions), "--save_steps", str(steps))
+        recipe("ppo", PPO, folder, seed, "--total_episodes", str(completions), "--save_steps", str(count))
     elif method == "dpo":
         recipe("sample", GRPO, before, seed, "--keep", "pairs", *sample)
         recipe("dpo", DPO, folder, seed, *drawn, "--max_steps", "-1", "--num_train_epochs", "1")
@@ -75,7 +81,8 @@ def run(method: str, out: Path, seed: int, completions: int) -> dict:
         recipe("sft", SFT, folder, seed, *drawn)
     summary = json.loads((folder / "summary.json").read_text())
     state = max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1])) / "trainer_state.json"
-    curve = [row["rewards/math_answer/mean"] for row in json.loads(state.read_text())["log_history"] if "reward" in row]
+    steps = [row for row in json.loads(state.read_text())["log_history"] if "reward" in row]
+    curve = {key: [row[logged] for row in steps] for key, (logged, _) in CURVES.items() if steps}
     start = json.loads((before / "summary.json").read_text()) if method == "r1" else summary
     return summary["after"] | {"before": start["before"], "curve": curve, "train_seconds": summary["train_seconds"]}
 
@@ -97,35 +104,32 @@ def table(results: dict[str, list[dict]]) -> str:
 
 
 def draw(results: dict[str, list[dict]], completions: int, path: Path) -> None:
-    """Left: training accuracy over completions sampled, where a method samples as it trains. Right: held out, at the end."""
+    """Over completions sampled: what they are while a method samples as it trains, and held out, before and at the end."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    curves, ends = figure.subplots(1, 2, width_ratios=[1.5, 1])
-    colors = dict(zip(results, ("tab:blue", "tab:red", "tab:orange", "tab:green", "tab:purple"), strict=True))
-    for method, runs in results.items():
-        if not (method == "dpo" or method == "rejection"):
-            curve = [fmean(values) for values in zip(*(r["curve"] for r in runs), strict=True)]
-            error = (
-                [stdev(values) for values in zip(*(r["curve"] for r in runs), strict=True)] if len(runs) > 1 else None
-            )
-            at = [STEP * (n + 1) for n in range(len(curve))]
-            curves.plot(at, curve, color=colors[method], label=METHODS[method], linewidth=1.3)
-            if error:
-                low, high = ([m + s * e for m, e in zip(curve, error, strict=True)] for s in (-1, 1))
-                curves.fill_between(at, low, high, color=colors[method], alpha=0.15, linewidth=0)
-    curves.set(
-        xlabel="completions sampled", ylabel="training accuracy of a step, mean ± std of the seeds", ylim=(0, 1.02)
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    panels = figure.subplots(1, len(CURVES))
+    colors = ("tab:blue", "tab:red", "tab:orange", "tab:green", "tab:purple")
+    for axis, (key, (_, label)) in zip(panels, CURVES.items(), strict=True):
+        ends = {"the base, held out": ("0.4", 0, [r["before"][key] for r in results["zero"]])}
+        for place, (color, (method, runs)) in enumerate(zip(colors, results.items(), strict=True), 1):
+            ends[METHODS[method]] = (color, completions * (1 + 0.025 * place), [r[key] for r in runs])
+            seeds = list(zip(*(r["curve"].get(key, []) for r in runs), strict=True))  # a step's values, a seed each
+            mean, at = [fmean(values) for values in seeds], [STEP * (n + 1) for n in range(len(seeds))]
+            axis.plot(at, mean, color=color, linewidth=1.2)
+            if len(runs) > 1:
+                low, high = ([m + sign * stdev(v) for m, v in zip(mean, seeds, strict=True)] for sign in (-1, 1))
+                axis.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+        for title, (color, x, values) in ends.items():
+            spread = stdev(values) if len(values) > 1 else None
+            axis.errorbar(x, fmean(values), yerr=spread, color=color, fmt="o", markersize=4, capsize=2, label=title)
+        axis.set(xlabel="completions sampled", ylabel=label, ylim=(0, 1.03) if key != "mean_length" else (0, None))
+        axis.grid(alpha=0.25)
+    panels[0].legend(loc="lower right", fontsize="small")
+    figure.suptitle(
+        "Lines: sampled in training. Dots: held out, before and at the end. Mean and standard deviation of the seeds.",
+        fontsize="medium",
     )
-    curves.legend(loc="lower right", fontsize="small")
-    curves.grid(alpha=0.25)
-    bars = {"the base": ("0.6", [r["before"]["accuracy"] for r in results["zero"]])}
-    bars |= {METHODS[m]: (colors[m], [r["accuracy"] for r in runs]) for m, runs in results.items()}
-    for y, (title, (color, values)) in enumerate(reversed(bars.items())):
-        ends.barh(y, fmean(values), xerr=stdev(values) if len(values) > 1 else None, color=color, alpha=0.8, capsize=3)
-        ends.text(0.02, y, title, va="center", fontsize="small", color="black")
-    ends.set(yticks=[], xlim=(0, 1.05), xlabel=f"held-out accuracy after {completions:,} completions")
-    ends.grid(alpha=0.25, axis="x")
     figure.savefig(path, dpi=110)
 
 
