@@ -11,7 +11,7 @@ Each seed is a run of its own of every method, all as whole processes on one thr
 one completion each at temperature 1. Writes a table in Markdown, with mean and standard deviation over the seeds, and a figure.
 Needs the embedded base: python -m recipes.sft --config recipes/configs/sft/tiny-base.yaml. A run that was stopped goes on.
 
-Run: python benchmarks/r1_comparison.py [--completions 7680] [--seeds 3] [--output_dir outputs/r1-comparison]
+Run: python benchmarks/r1_comparison.py [--completions 7680] [--seeds 3] [--output_dir FOLDER]
 """
 
 import argparse
@@ -137,10 +137,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--completions", type=int, default=7680)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/r1-comparison"))
+    parser.add_argument("--output_dir", type=Path, help="default: outputs/r1-comparison-<completions>")
     parser.add_argument("--figure", type=Path, default=Path("docs/r1_comparison.png"))
     args = parser.parse_args()
     os.chdir(Path(__file__).resolve().parents[1])
+    args.output_dir = args.output_dir or Path(f"outputs/r1-comparison-{args.completions}")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     results = {method: [] for method in METHODS}
     for seed in range(args.seeds):

@@ -10,6 +10,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 from datasets import Dataset
 
@@ -26,6 +27,21 @@ def is_file(name: str) -> bool:
     return _source.local_file(name) is not None
 
 
+def check(name: str, split: str | None = None, **options) -> None:
+    """Raises ValueError for what `load` would refuse by name: a set, a split or an option that isn't there. Reads nothing."""
+    if Path(name).suffix in _source.FORMATS:
+        return  # a file, which need not be there yet
+    module = _named(name)
+    if module is None and "/" not in name:
+        raise ValueError(f"dataset {name!r} is unknown: {_nearest(name, names())}, a local .jsonl file, or a hub name")
+    if module is not None:
+        if split is not None:
+            _check(name, split, module.SPLITS)
+        known = [p for p in inspect.signature(module.load).parameters if p != "split"]
+        if unknown := [option for option in options if option not in known]:
+            raise ValueError(f"dataset {name!r} has no option {unknown[0]!r}: {_nearest(unknown[0], known)}")
+
+
 def load(name: str, split: str = "train", *, template: str | None = "chat", **options) -> Dataset:
     """Rows of TRL's prompt-only, prompt-completion or preference format, in the dataset's own order.
 
@@ -40,13 +56,8 @@ def load(name: str, split: str = "train", *, template: str | None = "chat", **op
         raise ValueError(f"template {template!r} is unknown: {_nearest(template, _templates.TEMPLATES)}")
     path = _source.local_file(name)
     module = _named(name)
-    if path is None and module is None and "/" not in name:
-        raise ValueError(f"dataset {name!r} is unknown: {_nearest(name, names())}, a local .jsonl file, or a hub name")
+    check(name, split, **options)
     if module is not None:
-        _check(name, split, module.SPLITS)
-        known = [p for p in inspect.signature(module.load).parameters if p != "split"]
-        if unknown := [option for option in options if option not in known]:
-            raise ValueError(f"dataset {name!r} has no option {unknown[0]!r}: {_nearest(unknown[0], known)}")
         rows = module.load(split, **options)
     else:
         config = options.pop("config", None) if path is None else None

@@ -35,16 +35,16 @@ class Part:
                 common.write_atomically(self.path, "".join(line + "\n" for line in lines[: 1 + self.groups]))
             common.say(f"going on from {self.path}: {self.groups} prompts are sampled")
 
-    def open(self, engine: str) -> None:
+    def open(self) -> None:
         if PartialState().is_main_process and not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            common.write_atomically(self.path, json.dumps({"settings": self.settings, "engine": engine}) + "\n")
+            common.write_atomically(self.path, json.dumps({"settings": self.settings}) + "\n")
 
     def add(self, groups: list[list[dict]]) -> None:
         if PartialState().is_main_process:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("".join(json.dumps(group, ensure_ascii=False) + "\n" for group in groups))
 
-    def read(self) -> tuple[list[list[dict]], str]:
+    def read(self) -> list[list[dict]]:
         lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]  # not splitlines(): JSON keeps other separators
-        return [json.loads(line) for line in lines[1:]], json.loads(lines[0])["engine"]
+        return [json.loads(line) for line in lines[1:]]

@@ -53,8 +53,24 @@ class RewardArgs(DatasetArgs):
     completions_to_log: int = field(default=4, metadata={"help": "completions kept of every step"})
 
 
+def check_dataset(given: dict) -> None:
+    """Refuse names, splits and options of sets that this project makes or knows, before anything loads. Raises ValueError."""
+    options = given.get("dataset_options") or {}
+    if "dataset" in given:
+        data.check(given["dataset"], given.get("dataset_split"), **options)
+    if given.get("held_out") and (other := given.get("held_out_dataset")):
+        same = options if other == given.get("dataset") else {}
+        data.check(other, given.get("held_out_split"), **same)
+
+
 def check_rewards(given: dict) -> None:
     """Refuse reward keys that don't go together, before anything loads. Raises ValueError."""
+    options = given.get("reward_options") or {}
+    for name in given.get("rewards") or {}:
+        reward = rewards.load(name, **options.get(name, {}))
+        parameters = inspect.signature(reward).parameters.values()
+        if not any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+            reward(completions=[])  # says what is wrong with its options, such as a length that isn't set
     if unused := set(given.get("reward_options") or {}) - set(given.get("rewards") or {}):
         raise ValueError(f"reward_options names {sorted(unused)[0]!r}, which is not among the rewards")
     if given.get("completions_to_log", 1) < 1:

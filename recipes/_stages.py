@@ -75,7 +75,7 @@ class Stage:
             raise ValueError(f"stage {self.name!r}: {error}") from error
         config = {k: v for k, v in given.items() if k not in ("output", "output_dir", "run_name")}
         named = {k: config[k] for k in READ if isinstance(config.get(k), str)} | {"launch": self.launch or ""}
-        files = {k: Path(v) for k, v in named.items() if v and Path(v).exists()}
+        files = {k: Path(v).expanduser() for k, v in named.items() if v and Path(v).expanduser().exists()}
         made = {"recipe": self.recipe} | config | {f"{k} (contents)": digest(path) for k, path in files.items()}
         return json.loads(json.dumps(made))  # as it is read back
 

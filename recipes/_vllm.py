@@ -10,6 +10,8 @@ from vllm.lora.request import LoRARequest
 from recipes import _rows
 from recipes._measure import Completion
 
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those of adapters that vLLM has kernels for
+
 
 class Engine:
     """A vLLM engine, and the LoRA adapter that it samples with, if there is one."""
@@ -17,7 +19,7 @@ class Engine:
     def __init__(self, model_args, training_args):
         name = model_args.model_name_or_path
         adapter = PeftConfig.from_pretrained(name) if (Path(name) / "adapter_config.json").is_file() else None
-        rank = {"enable_lora": True, "max_lora_rank": adapter.r} if adapter else {}
+        rank = {"enable_lora": True, "max_lora_rank": min(r for r in RANKS if r >= adapter.r)} if adapter else {}
         self.lora = LoRARequest("adapter", 1, name) if adapter else None
         self.llm = vllm.LLM(
             model=adapter.base_model_name_or_path if adapter else name,
@@ -25,7 +27,8 @@ class Engine:
             revision=None if adapter else model_args.model_revision,
             dtype=str(model_args.dtype or "auto"),
             trust_remote_code=training_args.trust_remote_code,
-            gpu_memory_utilization=training_args.vllm_gpu_memory_utilization,
+            gpu_memory_utilization=0.9,  # the config's own is for a trainer beside it; here there is none
+            max_model_len=training_args.vllm_max_model_length,
             tensor_parallel_size=training_args.vllm_tensor_parallel_size,
             seed=training_args.seed,
             **rank,

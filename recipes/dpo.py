@@ -37,6 +37,7 @@ class DPORecipe(_rows.SampledArgs, _rows.DatasetArgs):
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError with the nearest choice that can."""
+    _rows.check_dataset(given)
     check_choices(given, CHOICES)
     if given.get("eval_strategy", "no") != "no":
         raise ValueError("eval_strategy: this recipe doesn't evaluate while it trains; say held_out")

@@ -38,6 +38,7 @@ class GRPORecipe(_rows.RewardArgs):
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError with the nearest choice that can."""
+    _rows.check_dataset(given)
     check_choices(given, CHOICES)
     group, per_device = given.get("num_generations", 8), given.get("per_device_train_batch_size", 8)
     processes = int(os.environ.get("WORLD_SIZE", 1))

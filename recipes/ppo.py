@@ -75,6 +75,7 @@ class PPORecipe(_rows.RewardArgs):
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
+    _rows.check_dataset(given)
     for key, why in REFUSED.items():
         if given.get(key) not in (None, False, "no", "false", "none"):
             raise ValueError(f"{key}={given[key]!r}: {why}")

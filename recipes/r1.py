@@ -137,23 +137,23 @@ def run(stage: Stage, stages: dict[str, Stage]) -> None:
     if state not in ("new", "stopped"):
         common.say(f"{stage.folder}/ is now {stage.set_aside()}/")
     stage.folder.with_name(common.SUMMARY).unlink(missing_ok=True)  # its figures are no longer the pipeline's
-    record = {"made_from": stage.made_from(stages)}
+    record = json.loads(stage.record.read_text()) if state == "stopped" else {"made_from": stage.made_from(stages)}
     common.write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
     command = stage.command(stages)
     print(f"$ {shlex.join(command)}", flush=True)
     launched = ["-m", "accelerate.commands.launch", *command[2:]] if stage.launch else command[1:]
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), record.get("seconds", 0.0)
     try:
         environment = os.environ | {MARK: str(stage.folder.resolve())}
         code = subprocess.Popen([sys.executable, *launched], env=environment).wait()
     finally:
         end_processes(stage.folder)
+        record["seconds"] = round(spent + time.perf_counter() - start, 1)
+        common.write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
     if code or not stage.result.exists():
         why = f"exit code {code}" if code else f"there is no {stage.result}"
         print(f"error: stage {stage.name!r} failed: {why}", file=sys.stderr, flush=True)
         sys.exit(code if code > 0 else 1)
-    record["seconds"] = round(time.perf_counter() - start, 1)
-    common.write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
 
 
 def end_processes(folder: Path) -> None:

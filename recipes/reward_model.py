@@ -80,6 +80,7 @@ class StepRewardTrainer(RewardTrainer):
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
+    _rows.check_dataset(given)
     for key in ("eos_token", "chat_template_path", "pad_to_multiple_of"):
         if given.get(key) is not None:
             raise ValueError(f"{key}={given[key]!r}: this recipe takes the tokenizer as it is, and pads to the longest")

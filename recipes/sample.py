@@ -10,7 +10,7 @@ Give it a GRPO run's YAML, as to recipes.evaluate, and say what to keep:
 - all: every completion, with its rewards.
 Prompts are written as they were before the template, which is for the recipe that reads them to apply; a row's other
 columns, its gold above all, follow it. A run that was stopped goes on from its last batch when it is started again.
-vLLM samples where it is installed, there is a GPU, and this is one process; else transformers; the summary, <output>.summary.json, says which.
+vLLM samples where it is installed, on one GPU (`use_vllm: false`: never); else transformers; the summary, <output>.summary.json, says which.
 
 Run: python -m recipes.sample --config recipes/configs/grpo/tiny.yaml --problems 5000 --output outputs/traces.jsonl
 Then: python -m recipes.sft --config recipes/configs/sft/tiny.yaml --dataset outputs/traces.jsonl --held_out_dataset arithmetic
@@ -64,14 +64,15 @@ class Sampling:
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
-    asked = {"rewards": {**given.get("rewards", {}), **ACCEPT, **(given.get("accept") or {})}}  # may have options too
-    grpo.check(given | {"reward_options": {}})
-    _rows.check_rewards(given | asked)
+    names, options = given.get("rewards") or {}, given.get("reward_options") or {}
+    grpo.check(given | {"reward_options": {name: own for name, own in options.items() if name in names}})
+    _rows.check_rewards(given | {"rewards": {**names, **ACCEPT, **(given.get("accept") or {})}})  # have options too
     least = 2 if given.get("keep") == "pairs" else 1
     if given.get("samples", 8) < least:
         raise ValueError(f"samples={given['samples']}: at least {least} a prompt are needed")
-    if given.get("most", 1) < 1:
-        raise ValueError(f"most={given['most']} must be at least 1")
+    for key in ("most", "problems"):
+        if given.get(key) is not None and given[key] < 1:
+            raise ValueError(f"{key}={given[key]} must be at least 1")
 
 
 def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, given: dict) -> None:
@@ -80,7 +81,7 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
         if output.suffix != ".jsonl" or output.exists():
             why = "already exists" if output.suffix == ".jsonl" else "is no .jsonl"
             raise ValueError(f"output={sampling.output!r} {why}: name another file (nothing is ever overwritten)")
-        accept = sampling.thresholds(args.rewards) if sampling.keep == "accepted" else {}
+        accept = sampling.thresholds(args.rewards)
         names = dict.fromkeys([*args.rewards, *accept, "think_format"])  # the format is always reported
         reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in names}
         rows, bare = (
@@ -88,18 +89,21 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
             for template in (args.template, None)
         )
         rows = rows.add_column("_row", list(range(len(rows))))
-        rows = rows.select(range(min(sampling.problems or len(rows), len(rows))))
+        if sampling.problems is not None:
+            rows = rows.select(range(min(sampling.problems, len(rows))))
         tokenizer = common.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code, adapter=True
         )
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
-        settings = {k: v for k, v in given.items() if k not in ("output", "json", "most")}
+        engine = engine_for(model_args, training_args, given)
+        settings = {k: v for k, v in given.items() if k not in ("output", "json", "keep", "accept", "most")}
+        settings |= {"scored": sorted(names), "engine": engine, "num_processes": PartialState().num_processes}
         part = Part(output, settings, len(rows), max(1, sampling.batch_size // sampling.samples))
     if part.groups < len(rows):
-        sample_on(part, sampling, rows, reward_funcs, tokenizer, generation(training_args), training_args, model_args)
+        sample_on(part, sampling, rows, reward_funcs, tokenizer, engine, training_args, model_args)
     if not PartialState().is_main_process:
         return
-    groups, engine = part.read()
+    groups = part.read()
     written, refused = [], Counter()
     for i, group in zip(rows["_row"], groups, strict=True):
         own = {"prompt": bare[i]["prompt"]}, {c: v for c, v in bare[i].items() if c not in OTHERS}
@@ -108,7 +112,7 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
         if sampling.keep == "pairs":
             written += best_against_worst(*own, group)
         else:
-            kept, why = accepted(group, accept, sampling.most) if accept else (group, [])
+            kept, why = accepted(group, accept, sampling.most) if sampling.keep == "accepted" else (group, [])
             refused.update(why)
             written += [every_one(*own, one) for one in kept]
     sampled = [one for group in groups for one in group]
@@ -134,11 +138,11 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
     }
     with refusing():
         if not written:
-            part.path.unlink()
             raise ValueError(
                 f"no pairs: none of {len(rows)} prompts has completions that earn differently; raise samples"
                 if sampling.keep == "pairs"
-                else f"none of {len(sampled)} completions is accepted ({told(refused)}): train longer, or lower what accept asks for"
+                else f"none of {len(sampled)} completions is accepted ({told(refused)}): train longer, or lower what accept "
+                f"asks for; what was sampled is kept in {part.path}"
             )
     summary = json.dumps(result | common.provenance(), indent=2)
     common.write_atomically(output.with_suffix(".summary.json"), summary + "\n")
@@ -147,19 +151,29 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
     common.say(json.dumps(result) if sampling.json else describe(result))
 
 
+def engine_for(model_args: ModelConfig, training_args: GRPOConfig, given: dict) -> str:
+    """vLLM where it is installed and can do what is asked: one process, a GPU, whole weights, an adapter in half precision."""
+    adapter = (Path(model_args.model_name_or_path) / "adapter_config.json").is_file()
+    possible = torch.cuda.is_available() and PartialState().num_processes == 1 and not training_args.use_cpu
+    possible = possible and not (model_args.load_in_4bit or model_args.load_in_8bit)
+    possible = possible and not (adapter and model_args.dtype not in ("bfloat16", "float16"))
+    wanted = given.get("use_vllm") is not False
+    return "vllm" if wanted and possible and importlib.util.find_spec("vllm") else "transformers"
+
+
 def sample_on(
-    part: Part, sampling: Sampling, rows, reward_funcs, tokenizer, generation, training_args, model_args
+    part: Part, sampling: Sampling, rows, reward_funcs, tokenizer, engine: str, training_args, model_args
 ) -> None:
     """Sample, score and keep the prompts that are not in `part` yet, some at a time, each time with a seed of its own."""
-    k, engine = sampling.samples, _measure
-    if importlib.util.find_spec("vllm") and torch.cuda.is_available() and PartialState().num_processes == 1:
-        from recipes import _vllm as engine
-    model = engine.load_model(model_args, training_args)
-    part.open(engine.__name__.rpartition("_")[2].replace("measure", "transformers"))
+    k, sampler = sampling.samples, _measure
+    if engine == "vllm":
+        from recipes import _vllm as sampler
+    model = sampler.load_model(model_args, training_args)
+    part.open()
     for at in range(part.groups, len(rows), part.step):
         of = rows.select([i for i in range(at, min(at + part.step, len(rows))) for _ in range(k)])
-        completions = engine.sample(
-            model, tokenizer, of["prompt"], generation, sampling.batch_size, training_args.seed + at
+        completions = sampler.sample(
+            model, tokenizer, of["prompt"], generation(training_args), sampling.batch_size, training_args.seed + at
         )
         if PartialState().is_main_process:
             scores = _measure.grades(completions, of, reward_funcs)

@@ -29,6 +29,7 @@ class SFTRecipe(_rows.SampledArgs, _rows.DatasetArgs):
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
+    _rows.check_dataset(given)
     if given.get("completion_only_loss") is False:
         raise ValueError("completion_only_loss=False: this recipe learns from the completion alone")
     if given.get("eval_strategy", "no") != "no":

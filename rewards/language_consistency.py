@@ -12,8 +12,6 @@ import itertools
 import re
 import unicodedata
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
 from rewards._text import text_of
 from rewards.think_format import UNSEEN, visible
 
@@ -112,7 +110,9 @@ def foreign(sentence: list[str], language: str) -> bool:
 
 
 @functools.cache
-def detector(languages: str) -> LanguageIdentifier:
+def detector(languages: str):
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # loads NumPy, which no other reward needs
+
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(languages.split())
     return identifier

@@ -12,11 +12,12 @@ import pytest
 import torch
 from conftest import REPO, run_grpo, run_sft
 from peft import AutoPeftModelForCausalLM
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipes import merge
 from recipes._config import parse
+from recipes._stages import digest
 
 KILLER = """
 import os, runpy, signal, sys
@@ -154,3 +155,52 @@ def test_killed_before_it_is_whole_it_leaves_no_model_and_starts_over(adapter, m
     assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in merged.iterdir()}
     exact, again = (load_file(folder / "model.safetensors") for folder in (merged, tmp_path / "out"))
     assert exact.keys() == again.keys() and all(torch.equal(again[name], weight) for name, weight in exact.items())
+
+
+def scaled(adapter: str, folder: Path, by: float) -> Path:
+    """The adapter with its change made smaller, on a base whose weights are bfloat16's."""
+    shutil.copytree(adapter, folder / "adapter", ignore=shutil.ignore_patterns("checkpoint-*"))
+    weights = load_file(folder / "adapter" / "adapter_model.safetensors")
+    save_file(
+        {k: v * by if "lora_B" in k else v for k, v in weights.items()}, folder / "adapter/adapter_model.safetensors"
+    )
+    settings = folder / "adapter" / "adapter_config.json"
+    config = json.loads(settings.read_text())
+    model = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"], dtype=torch.bfloat16)
+    model.save_pretrained(folder / "base")
+    settings.write_text(json.dumps(config | {"base_model_name_or_path": str(folder / "base")}))
+    return folder / "adapter"
+
+
+def test_what_bfloat16_rounds_away_of_a_small_change_is_said(adapter, tmp_path, capsys):
+    small = scaled(adapter, tmp_path, by=1e-3)
+    lost = {}
+    for dtype in ("bfloat16", "float32"):
+        run_merge("--model_name_or_path", str(small), "--output_dir", str(tmp_path / dtype), "--dtype", dtype)
+        lost[dtype] = json.loads((tmp_path / dtype / "summary.json").read_text())["rounded_away"]
+        assert ("of what the adapter changes" in capsys.readouterr().out) == (dtype == "bfloat16")
+    before, after = (load_file(tmp_path / m / "model.safetensors") for m in ("base", "bfloat16"))
+    kept = [k for k in before if "proj" in k and torch.equal(before[k], after[k])]
+    assert lost["float32"] < 0.01 and lost["bfloat16"] > 0.3 and kept, "whole matrices are as they were"
+
+
+def test_merges_of_different_adapters_differ_in_their_summary(adapter, tmp_path):
+    """By it recipes.r1 knows that what takes a merged model has to be made again."""
+    made = []
+    for by in (1.0, 0.5):
+        adapter_ = scaled(adapter, tmp_path / "place", by)
+        run_merge("--model_name_or_path", str(adapter_), "--output_dir", str(tmp_path / "merged"))
+        made.append(digest(tmp_path / "merged"))
+        for folder in ("place", "merged"):
+            shutil.rmtree(tmp_path / folder)
+    assert made[0] != made[1]
+
+
+def test_engines_that_do_not_go_by_the_tokenizer_get_its_end_token(adapter, tmp_path):
+    shutil.copytree(adapter, tmp_path / "adapter")
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(30)
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    run_merge("--model_name_or_path", str(tmp_path / "adapter"), "--output_dir", str(tmp_path / "merged"))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == 30

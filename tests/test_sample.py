@@ -113,12 +113,12 @@ def test_the_first_best_that_ended_against_the_first_worst(completions, want):
     assert got == ([] if want is None else [(*want, "5")])
 
 
-def test_prompts_without_contrast_are_counted_and_no_empty_file_is_left(arguments, tmp_path, capsys):
+def test_prompts_without_contrast_are_an_error_and_no_empty_file(arguments, tmp_path, capsys):
     """Two tokens are too few for any reward: nothing earns more than anything else."""
     with pytest.raises(SystemExit) as ended:
         run_sample(*arguments, "--keep", "pairs", "--max_completion_length", "2")
     assert ended.value.code == 2 and "none of 68 prompts" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["out.part"]
 
 
 def test_a_row_keeps_its_own_columns_where_others_are_left_out(arguments, tmp_path, monkeypatch, capsys):
@@ -220,11 +220,27 @@ def test_rejection_sampling_refuses_what_the_rewards_pay_for_but_nobody_should_i
     assert len(read(tmp_path / "any.jsonl")) == 4
 
 
-def test_nothing_accepted_is_an_error_that_says_why(arguments, tmp_path, capsys):
+def test_nothing_accepted_is_an_error_that_says_why(arguments, tmp_path, capsys, monkeypatch):
+    argv = [*arguments, "--problems", "8"]
     with pytest.raises(SystemExit) as ended:
-        run_sample(*arguments, "--max_completion_length", "2", "--problems", "8")
-    assert ended.value.code == 2 and "none of 32 completions is accepted (32 unfinished)" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+        run_sample(*argv, "--accept", "{repetition_penalty: 0.5}")
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "none of 32 completions is accepted (" in error and "repetition_penalty)" in error
+    assert [p.name for p in tmp_path.iterdir()] == ["out.part"], "what was sampled is kept"
+    monkeypatch.setattr(_measure, "load_model", lambda *_: pytest.fail("a model loads"))
+    run_sample(*argv, "--accept", "{repetition_penalty: -1.0}", "--most", "2")
+    assert 8 <= len(read(tmp_path / "out.jsonl")) <= 16, "for other thresholds nothing is sampled again"
+
+
+def test_accepting_whatever_was_paid_still_wants_an_end_and_no_twins(arguments, tmp_path, monkeypatch):
+    ends = {"0": True, "1": False, "2": True, "3": True}
+    monkeypatch.setattr(
+        _measure,
+        "sample",
+        lambda *a: [_measure.Completion("5", [1], ends[str(i % 4)]) for i in range(len(a[2]))],
+    )
+    run_sample(*arguments, "--problems", "1", "--accept", "{}")
+    assert len(read(tmp_path / "out.jsonl")) == 1
 
 
 def test_accepted_traces_are_right_distinct_and_train_sft(base, arguments, tmp_path, capsys):
@@ -310,9 +326,20 @@ def test_killed_it_goes_on_from_its_last_batch_and_ends_with_the_same_rows(
     assert not part.exists()
 
 
+def test_a_part_of_another_engine_is_not_gone_on_with(arguments, tmp_path, capsys, monkeypatch):
+    """Half of the rows would be sampled otherwise than the summary says."""
+    run_sample(*arguments, "--problems", "2", "--keep", "all", "--output", str(tmp_path / "whole.jsonl"))
+    command = [sys.executable, "-c", KILLER, *arguments, "--problems", "2"]
+    subprocess.run(command, cwd=REPO, capture_output=True, timeout=120, env=os.environ)
+    monkeypatch.setattr(sample, "engine_for", lambda *_: "vllm")
+    with pytest.raises(SystemExit) as ended:
+        run_sample(*arguments, "--problems", "2")
+    assert ended.value.code == 2 and "engine was 'transformers', is 'vllm'" in capsys.readouterr().err
+
+
 def test_a_part_of_another_run_is_not_gone_on_with(arguments, tmp_path, capsys):
     part = tmp_path / "out.part"
-    part.write_text('{"settings": {"samples": 3}, "engine": "transformers"}\n')
+    part.write_text('{"settings": {"samples": 3}}\n')
     with pytest.raises(SystemExit) as ended:
         run_sample(*arguments)
     error = capsys.readouterr().err
