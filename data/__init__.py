@@ -97,6 +97,8 @@ def _fitting(name: str, columns: list[str]):
         return _module(best[0])
     if best:
         raise ValueError(f"dataset {name!r} has the columns of several sets: {', '.join(best)}. Leave those of one")
+    # a shape that only adds to another of its module is no other way to be read
+    shapes = [(n, s) for n, s in shapes if not any(n == m and set(o) < set(s) for m, o in shapes)]
     nearest, shape = max(shapes, key=lambda fit: len(set(fit[1]) & set(columns)))
     missing = ", ".join(c for c in shape if c not in columns)
     needs = "; ".join(f"{n} needs {', '.join(shape)}" for n, shape in shapes)

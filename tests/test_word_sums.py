@@ -1,5 +1,6 @@
 """Sums told in words: the gold is what the words say, by a reader of their own, and the splits share nothing."""
 
+import json
 import re
 
 import pytest
@@ -119,3 +120,11 @@ def test_what_can_not_be_made_is_refused(options, words):
     with pytest.raises(ValueError) as refused:
         data.load("word_sums", split, template=None, **options)
     assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_samples_that_keep_the_gold_of_countdown_are_demonstrations_and_no_countdown(tmp_path):
+    row = {"prompt": [{"role": "user", "content": "Reach 3."}], "target": 3, "nums": [1, 2]}
+    row["completion"] = [{"role": "assistant", "content": "<think>1+2</think><answer>1+2</answer>"}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    loaded = data.load(str(tmp_path / "rows.jsonl"), template="plain")
+    assert loaded[0]["completion"] == row["completion"][0]["content"] and loaded[0]["target"] == 3
