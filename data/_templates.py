@@ -10,21 +10,24 @@ R1_ZERO = (
     "reasoning process here </think> <answer> answer here </answer>. User: {question} Assistant:"
 )
 SYSTEM = "Think about the question first, inside <think> </think>. Then give only the final answer, inside <answer> </answer>."
-# name -> text with {question}; None keeps the messages and adds SYSTEM, for the tokenizer's own chat template
-TEMPLATES = {"chat": None, "r1_zero": R1_ZERO, "plain": "{question}\n"}
+# Qwen2.5-Math's own, the "Qwen-Math template" of Dr. GRPO (2503.20783): a final answer in a box, no tags
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+# name -> text with {question}; None keeps the messages and adds the system message, for the tokenizer's own chat template
+TEMPLATES = {"chat": None, "boxed": None, "r1_zero": R1_ZERO, "plain": "{question}\n"}
+SYSTEMS = {"chat": SYSTEM, "boxed": BOXED}
 ANSWERS = ("completion", "chosen", "rejected")
 
 
 def render(row: dict, template: str = "chat") -> dict:
     """A row put into a template; its `completion`, `chosen` and `rejected`, where it has them, follow suit.
 
-    Messages get SYSTEM, unless they bring a system message of their own. Text is made of the prompt's last message: the
-    turns before it are left out. None, of a row that couldn't be read, stays None.
+    Messages get the template's system message, unless they bring one of their own. Text is made of the prompt's last
+    message: the turns before it are left out. None, of a row that couldn't be read, stays None.
     """
     text, prompt = TEMPLATES[template], row["prompt"]
     if text is None:
         instructed = bool(prompt) and prompt[0]["role"] == "system"
-        return row | {"prompt": prompt if instructed else [{"role": "system", "content": SYSTEM}, *prompt]}
+        return row | {"prompt": prompt if instructed else [{"role": "system", "content": SYSTEMS[template]}, *prompt]}
     row = row | {"prompt": text.replace("{question}", prompt[-1]["content"] if prompt else "")}
     for answer in ANSWERS:
         if row.get(answer) is not None:

@@ -16,7 +16,7 @@ class DatasetArgs:
     dataset: str = field(metadata={"help": "a module of data/, a hub name, or a local .jsonl or .parquet file"})
     dataset_split: str = field(default="train", metadata={"help": "split to train on"})
     dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
-    template: Literal["chat", "r1_zero", "plain"] | None = field(
+    template: Literal["chat", "boxed", "r1_zero", "plain"] | None = field(
         default="chat",
         metadata={"help": "how a question becomes a prompt: data/_templates.py; null: messages as they are"},
     )

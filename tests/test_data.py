@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO
+from datasets import Dataset
 
 import data
 import rewards
-from data import _templates, arithmetic, arithmetic_text, countdown, gsm8k, humaneval, mbpp
+from data import _templates, arithmetic, arithmetic_text, countdown, gsm8k, humaneval, math, mbpp
 from rewards.code_tests import code_tests
 
 PERFECT = "<think>\nbecause\n</think>\n<answer>\n{}\n</answer>"
@@ -24,6 +25,14 @@ GSM8K_ROW = {
     "answer": "Weng earns 12/60 = $<<12/60=0.2>>0.2 per minute.\nWorking 50 minutes, she earned 0.2 x 50 = $<<0.2*50=10>>10.\n#### 10",
 }
 COUNTDOWN_ROW = {"target": 98, "nums": [44, 19, 35]}
+MATH_ROW = {
+    "problem": "What is the smallest positive perfect cube that can be written as the sum of three consecutive integers?",
+    "solution": "The sum of three consecutive integers takes the form $(k-1)+(k)+(k+1)=3k$ ... $3^3=\\boxed{27}$.",
+    "answer": "27",
+    "subject": "Algebra",
+    "level": 3,
+    "unique_id": "test/algebra/1843.json",
+}
 HUMANEVAL_ROW = {
     "task_id": "HumanEval/53",
     "prompt": '\n\ndef add(x: int, y: int):\n    """Add two numbers x and y\n    >>> add(2, 3)\n    5\n    """\n',
@@ -57,6 +66,24 @@ def test_gsm8k_row_without_gold(answer):
     assert gsm8k.to_row({"question": "q", "answer": answer})["answer"] is None
 
 
+def test_math_row():
+    question = [{"role": "user", "content": MATH_ROW["problem"]}]
+    assert math.to_row(MATH_ROW) == {"prompt": question, "answer": "27"}
+    assert math.to_row(MATH_ROW | {"answer": 27})["answer"] == "27"
+    for broken in ({"answer": None}, {"answer": " "}, {"problem": None}, {"problem": ""}):
+        assert math.to_row(MATH_ROW | broken)["answer"] is None
+
+
+def test_math_gives_the_levels_that_are_asked_for(monkeypatch):
+    raw = [MATH_ROW | {"level": level, "answer": level} for level in ("1", "3", "4", "5", "Level 3", "Level ?", None)]
+    monkeypatch.setattr(math._source, "read", lambda hub, split: Dataset.from_list(raw))
+    assert data.load("math", levels=[3, 5])["answer"] == ["3", "5", "Level 3"]
+    assert len(data.load("math")) == 5
+    for wrong in ([], [3, 6]):
+        with pytest.raises(ValueError, match=r"must be some of \[1, 2, 3, 4, 5\]"):
+            data.load("math", levels=wrong)
+
+
 def test_countdown_row_keeps_what_the_reward_checks():
     row = countdown.to_row(COUNTDOWN_ROW)
     assert (row["target"], row["nums"]) == (98, [44, 19, 35])
@@ -79,6 +106,7 @@ def test_the_solutions_of_code_rows_pass_and_their_prompts_do_not():
     "name, raw, needed",
     [
         ("gsm8k", GSM8K_ROW, "answer"),
+        ("math", MATH_ROW, "answer"),
         ("countdown", COUNTDOWN_ROW, "nums"),
         ("humaneval", HUMANEVAL_ROW, "tests"),
         ("mbpp", MBPP_ROW, "tests"),
@@ -102,8 +130,6 @@ def test_a_hub_name_is_its_module_and_a_file_takes_no_options(tmp_path):
 
 
 def test_parquet_works_as_jsonl_does(tmp_path):
-    from datasets import Dataset
-
     Dataset.from_list([GSM8K_ROW]).to_parquet(tmp_path / "rows.parquet")
     assert data.load(str(tmp_path / "rows.parquet"))["answer"] == ["10"]
 
@@ -174,7 +200,13 @@ def test_templates():
     assert r1_zero.startswith("A conversation between User and Assistant.") and r1_zero.endswith(
         f"{question} Assistant:"
     )
+    boxed = data.load("arithmetic", "train", rows=1, template="boxed")[0]["prompt"]
     assert [m["role"] for m in chat] == ["system", "user"] and chat[1]["content"] == question
+    assert "</answer>" in chat[0]["content"] and boxed[1] == chat[1]
+    assert boxed[0] == {
+        "role": "system",
+        "content": "Please reason step by step, and put your final answer within \\boxed{}.",
+    }
 
 
 def test_braces_in_a_question_survive_the_template():
