@@ -16,10 +16,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerState
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG, LAUNCH, SUMMARY = "config.yaml", "launch.json", "summary.json"
-# what may differ between a run and its continuation: it changes what is written down or when to stop, not what is learned
+# what may differ between a run and its continuation: it changes what is written down, when to stop or where vLLM's server
+# is, not what is learned
 FREE_TO_CHANGE = {
     "resume_from_checkpoint", "output_dir", "run_name", "report_to", "max_steps", "num_train_epochs",
     "save_steps", "save_total_limit", "logging_steps", "disable_tqdm", "completions_to_log",
+    "vllm_server_base_url", "vllm_server_host", "vllm_server_port", "vllm_server_timeout", "vllm_group_port",
 }  # fmt: skip
 # what a checkpoint holds beside the model
 ONLY_TO_RESUME = r"optimizer|scheduler|scaler|rng_state|trainer_state|latest|zero_to_"
@@ -92,6 +94,18 @@ def spare_copies(model) -> None:
     """
     if (head := model.get_output_embeddings()) is not None:
         head.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
+
+
+def keep_small_steps(trainer) -> None:
+    """LoRA adapters on a quantised base in float32, as PEFT makes them; TRL casts them to bfloat16.
+
+    There a weight of 0.01 is 6e-5 from the next one, and AdamW's steps of 1e-5 round to nothing. DeepSpeed keeps float32
+    copies of its own, and wants one type.
+    """
+    if getattr(trainer.model, "is_loaded_in_4bit", False) and not trainer.is_deepspeed_enabled:
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
 
 
 def open_run(training_args, given: dict) -> str | None:

@@ -19,9 +19,9 @@ from trl import GRPOConfig, ModelConfig
 import data
 import rewards
 from recipes import _common as common
-from recipes import _measure, _rows
+from recipes import _measure, _rows, grpo
 from recipes._config import parse, refusing
-from recipes.grpo import GRPORecipe, check, generation
+from recipes.grpo import GRPORecipe, generation
 
 
 @dataclass
@@ -37,6 +37,11 @@ class Evaluation:
     json: bool = field(
         default=False, metadata={"help": "print the result as JSON, and nothing else, on standard output"}
     )
+
+
+def check(given: dict) -> None:
+    """Refuse, before anything loads, what can't work together. Raises ValueError."""
+    grpo.check({key: value for key, value in given.items() if "vllm" not in key})  # transformers samples here
 
 
 def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _given) -> None:

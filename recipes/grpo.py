@@ -4,6 +4,7 @@ A group of completions is sampled for each prompt, rule-based rewards score them
 reward less the group's mean, over the group's standard deviation. The loss is PPO's clipped one on those advantages, with
 a KL term to the starting model when beta > 0. Differences from the paper, all of them TRL's defaults: beta is 0, and the
 loss is averaged over the tokens of the batch (loss_type dapo, 2503.14476) rather than per completion (loss_type grpo).
+Completions come from transformers, or many times faster from vLLM (use_vllm), inside the trainer or from a server: _generation.py.
 
 Run: python -m recipes.grpo --config recipes/configs/grpo/tiny.yaml [--key value ...]
      accelerate launch --config_file accelerate_configs/zero2.yaml -m recipes.grpo --config recipes/configs/grpo/<run>.yaml
@@ -16,7 +17,7 @@ from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quant
 
 import rewards
 from recipes import _common as common
-from recipes import _rows, report
+from recipes import _generation, _rows, report
 from recipes import _tracking as tracking
 from recipes._config import check_choices, parse, refusing
 from recipes._measure import HeldOut, sampling
@@ -27,7 +28,7 @@ CHOICES = {
     "scale_rewards": ("group", "batch", "none"),
     "importance_sampling_level": ("token", "sequence"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
-    "vllm_mode": ("colocate", "server"),
+    **_generation.CHOICES,
 }
 
 
@@ -51,6 +52,7 @@ def check(given: dict) -> None:
             f"num_generations={group} does not divide the {batch} completions that are sampled together "
             f"({per_device} per device x {processes} processes x {steps} steps): nearest that does is {nearest}"
         )
+    _generation.check(given, processes)
     if not given.get("rewards"):
         raise ValueError(f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight")
     _rows.check_rewards(given)
@@ -64,6 +66,7 @@ def check(given: dict) -> None:
 
 def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, given: dict) -> None:
     with refusing():
+        _generation.need_vllm(training_args.use_vllm)
         reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in args.rewards}
         rows = _rows.load(args)
         tokenizer = common.load_tokenizer(
@@ -87,6 +90,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
         peft_config=get_peft_config(model_args),
     )
     common.spare_copies(trainer.model)
+    common.keep_small_steps(trainer)
     names = ["accuracy", *list(args.rewards)[1:]]
     shown = {name: f"rewards/{reward}/mean" for name, reward in zip(names, args.rewards, strict=True)}
     shown = {"reward": "reward"} | shown | {"length": "completions/mean_length"}

@@ -65,7 +65,8 @@ class Sampling:
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
     names, options = given.get("rewards") or {}, given.get("reward_options") or {}
-    grpo.check(given | {"reward_options": {name: own for name, own in options.items() if name in names}})
+    run = {key: value for key, value in given.items() if "vllm" not in key}  # how it samples while it trains
+    grpo.check(run | {"reward_options": {name: own for name, own in options.items() if name in names}})
     _rows.check_rewards(given | {"rewards": {**names, **ACCEPT, **(given.get("accept") or {})}})  # have options too
     least = 2 if given.get("keep") == "pairs" else 1
     if given.get("samples", 8) < least:

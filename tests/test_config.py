@@ -1,5 +1,6 @@
 """A wrong configuration ends with one line, exit code 2, and before any model loads."""
 
+import dataclasses
 import importlib
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import pytest
 import yaml
 from conftest import REPO, arguments, run_grpo
 
-from recipes import evaluate, grpo
-from recipes._config import parse
+from recipes import _common as common
+from recipes import _generation, _rows, evaluate, grpo, sample
+from recipes._config import classes_of, parse
 
 TINY = "recipes/configs/grpo/tiny.yaml"
+VLLM = ("--use_vllm", "true")
 CONFIGS = sorted(Path(REPO, "recipes/configs").glob("*/*.yaml"))
 
 
@@ -33,7 +36,11 @@ def refused(capsys, function, *argv) -> str:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_config_parses_and_adds_up(path):
     recipe = importlib.import_module(f"recipes.{path.parent.name}")
-    *made, given = arguments(recipe, "--config", str(path))
+    fields = {f.name for c in classes_of(recipe.main) for f in dataclasses.fields(c)}
+    on_cpu = (
+        ["--use_cpu", "true"] if "use_cpu" in fields else []
+    )  # bf16 is refused where there is neither a GPU nor this
+    *made, given = arguments(recipe, "--config", str(path), *on_cpu)
     folders = {given["output_dir"], *(args.output_dir for args in made if hasattr(args, "output_dir"))}
     assert folders == {f"outputs/{path.parent.name}-{path.stem}"}
     assert path.read_text().count("Launch:") == 1, "opens with what it needs and how it is launched"
@@ -94,6 +101,26 @@ def test_rates_are_numbers_however_yaml_reads_them(tmp_path, text, want):
         (["--reward_weights", "[1, 1]"], ["reward_weights", "rewards"]),
         (["--eval_strategy", "steps"], ["eval_strategy", "recipes.evaluate"]),
         (["tiny.yaml"], ["'tiny.yaml' follows no --key"]),
+        (["--vllm_gpu_memory_utilization", "0.3"], ["vllm_gpu_memory_utilization=0.3", "say use_vllm: true"]),
+        ([*VLLM, "--vllm_mode", "servr"], ["vllm_mode='servr'", "'server'"]),
+        ([*VLLM, "--vllm_importance_sampling_mode", "token"], ["'token'", "'token_mask'"]),
+        ([*VLLM, "--vllm_mode", "server"], ["without a server", "vllm_server_host"]),
+        ([*VLLM, "--vllm_mode", "server", "--vllm_server_host", "0.0.0.0"], ["without a server", "vllm_server_host"]),
+        (
+            [*VLLM, "--vllm_mode", "server", "--vllm_server_host", "gpu3", "--vllm_max_model_length", "99"],
+            ["vllm_max_model_length=99 is for vllm_mode colocate", "trl vllm-serve --max_model_len"],
+        ),
+        ([*VLLM, "--vllm_server_host", "gpu3"], ["vllm_server_host='gpu3'", "vllm_mode is 'colocate'"]),
+        (
+            [*VLLM, "--vllm_tensor_parallel_size", "3"],
+            ["vllm_tensor_parallel_size=3", "1 processes", "nearest that does is 1"],
+        ),
+        (
+            [*VLLM, "--max_prompt_length", "16", "--vllm_max_model_length", "63"],
+            ["vllm_max_model_length=63", "max_prompt_length=16", "max_completion_length=48"],
+        ),
+        ([*VLLM, "--load_in_4bit", "true"], ["load_in_4bit", "use_vllm: false"]),
+        ([*VLLM, "--ds3_gather_for_generation", "false"], ["ds3_gather_for_generation", "leave it out"]),
     ],
 )
 def test_bad_values_are_refused_in_one_line(capsys, argv, words):
@@ -162,6 +189,35 @@ def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, bas
     line = refused(capsys, run_grpo, *base_argv, *argv)
     assert all(word in line for word in words), line
     assert not (tmp_path / "run").exists(), "a refused run leaves nothing behind"
+
+
+COLOCATE = [*VLLM, "--max_prompt_length", "16", "--vllm_max_model_length", "64", "--vllm_gpu_memory_utilization", "0.3"]
+SERVER = [*VLLM, "--vllm_mode", "server", "--vllm_server_host", "gpu3", "--vllm_group_port", "51217"]
+
+
+@pytest.mark.parametrize("argv", [COLOCATE, [*COLOCATE, "--use_vllm=false"], SERVER])
+def test_vllm_options_that_go_together_are_taken(argv):
+    read(*argv)
+
+
+def test_a_run_that_needs_vllm_is_refused_first_where_there_is_none(capsys, monkeypatch, tmp_path):
+    def load(*_, **__):
+        raise AssertionError("something was loaded")
+
+    monkeypatch.setattr(_generation, "find_spec", lambda name: None)
+    for module, name in ((_rows, "load"), (common, "load_tokenizer"), (grpo, "GRPOTrainer")):
+        monkeypatch.setattr(module, name, load)
+    line = refused(capsys, run_grpo, "--config", TINY, "--output_dir", str(tmp_path / "run"), *COLOCATE)
+    assert "vLLM isn't installed" in line and "pip install -e '.[vllm]'" in line and "--use_vllm false" in line
+    assert not (tmp_path / "run").exists(), "a refused run leaves nothing behind"
+
+
+@pytest.mark.parametrize("recipe", [evaluate, sample])
+def test_how_a_run_samples_while_it_trains_is_no_matter_to_who_samples_by_itself(recipe, tmp_path):
+    """One process can read the config of a run whose vLLM spans four, or that has a server."""
+    output = ("--output", str(tmp_path / "x.jsonl")) if recipe is sample else ()
+    for argv in ([*COLOCATE, "--vllm_tensor_parallel_size", "4"], SERVER[:-4]):
+        arguments(recipe, "--config", TINY, *argv, *output)
 
 
 @pytest.mark.parametrize("module", ["grpo", "evaluate", "sft", "reward_model", "ppo", "dpo", "sample"])

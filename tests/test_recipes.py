@@ -216,6 +216,21 @@ def test_lora_trains_the_adapter_alone_and_can_be_evaluated(base, grpo_arguments
     assert after["rewards"]["think_format"] > before["rewards"]["think_format"] + 0.1
 
 
+def test_adapters_on_a_quantised_base_take_small_steps(grpo_arguments, tmp_path):
+    """TRL makes them bfloat16, where a weight of 0.01 is 6e-5 from the next one: steps of 1e-6 would leave it as it is."""
+    moved = {}
+    for rate in ("0.0", "1e-6"):
+        run_grpo(
+            *(*grpo_arguments, "--use_peft", "--lora_target_modules", "all-linear", "--load_in_4bit", "true"),
+            *("--dtype", "bfloat16", "--learning_rate", rate, "--lr_scheduler_type", "constant", "--max_steps", "3"),
+            *("--output_dir", str(tmp_path / rate)),
+        )
+        moved[rate] = weights(tmp_path / rate, "adapter_model.safetensors")
+    started, stepped = moved.values()
+    assert {v.dtype for v in stepped.values()} == {torch.float32}
+    assert all(not torch.equal(v, started[k]) for k, v in stepped.items())
+
+
 def test_evaluation_by_hand(base, capsys, monkeypatch):
     """Three problems, two samples each, right: 2, 1 and 0 of 2. pass@1 = (1 + 1/2 + 0) / 3 = 1/2; the standard error is
     that of the means 1, 1/2, 0: their standard deviation is 1/2, so 1/2 / sqrt(3) = 0.2887. One of six is cut off, and

@@ -63,6 +63,13 @@ def test_resume_refuses_another_run_and_names_the_difference(tmp_path):
     assert open_run(tmp_path / "run", "true", max_steps=20, report_to="none") is None, "a longer run is the same run"
 
 
+def test_resume_finds_vllm_s_server_on_another_node(tmp_path):
+    open_run(tmp_path / "run", vllm_server_host="gpu3", vllm_mode="server")
+    assert open_run(tmp_path / "run", "true", vllm_server_host="gpu7", vllm_mode="server") is None
+    with pytest.raises(ValueError, match="vllm_mode was 'server', is 'colocate'"):
+        open_run(tmp_path / "run", "true", vllm_server_host="gpu7", vllm_mode="colocate")
+
+
 def test_resume_with_another_number_of_processes_is_another_run_and_deletes_nothing(tmp_path):
     open_run(tmp_path / "run")
     write_checkpoint(tmp_path / "run", 5)

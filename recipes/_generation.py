@@ -1,0 +1,71 @@
+"""GRPO's completions by vLLM, through TRL's own options: which of them can't work together, or would silently do nothing.
+
+colocate: vLLM runs inside each training process and shares its GPU. server: the completions come from a vLLM of its own, on
+other GPUs or another node, to which the trainer sends its weights after every step:
+
+    trl vllm-serve --model <the run's> --tensor_parallel_size 4 --max_model_len <prompt and completion, tokens>
+"""
+
+from importlib.util import find_spec
+
+CHOICES = {
+    "vllm_mode": ("colocate", "server"),
+    "vllm_model_impl": ("vllm", "transformers"),
+    "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+}
+SERVER = ("vllm_server_base_url", "vllm_server_host", "vllm_server_port", "vllm_server_timeout", "vllm_group_port")
+# keys that TRL hands to the engine inside the trainer; a server has its own, on its command line
+COLOCATE = {
+    "vllm_gpu_memory_utilization": "gpu_memory_utilization",
+    "vllm_max_model_length": "max_model_len",
+    "vllm_tensor_parallel_size": "tensor_parallel_size",
+    "vllm_model_impl": "vllm_model_impl",
+    "vllm_enable_sleep_mode": None,
+}
+
+
+def check(given: dict, processes: int) -> None:
+    """Refuse, before anything loads, vLLM options that can't work together. Raises ValueError with the way out."""
+    mode, keys = given.get("vllm_mode", "colocate"), [key for key in given if key.startswith("vllm_")]
+    if "use_vllm" not in given and keys:
+        raise ValueError(
+            f"{keys[0]}={given[keys[0]]!r} does nothing without use_vllm: say use_vllm: true, or leave it out"
+        )
+    if not given.get("use_vllm"):
+        return  # `--use_vllm false` runs a config without vLLM, as it is
+    if mode == "server":
+        for key in [key for key in COLOCATE if key in given]:
+            there = f"give it to the server (trl vllm-serve --{COLOCATE[key]})" if COLOCATE[key] else "leave it out"
+            raise ValueError(f"{key}={given[key]!r} is for vllm_mode colocate: {there}")
+        if not given.get("vllm_server_base_url") and given.get("vllm_server_host", "0.0.0.0") == "0.0.0.0":
+            raise ValueError(
+                "vllm_mode='server' without a server: set vllm_server_host to its node, or vllm_server_base_url"
+            )
+    elif unused := [key for key in SERVER if key in given]:
+        raise ValueError(f"{unused[0]}={given[unused[0]]!r} is for vllm_mode server, and vllm_mode is {mode!r}")
+    parallel = given.get("vllm_tensor_parallel_size", 1)
+    if parallel < 1 or processes % parallel:
+        fits = [n for n in range(1, processes + 1) if processes % n == 0]
+        nearest = min(fits, key=lambda n: abs(n - parallel))
+        raise ValueError(
+            f"vllm_tensor_parallel_size={parallel} does not divide {processes} processes: nearest that does is {nearest}"
+        )
+    context, longest = given.get("vllm_max_model_length"), given.get("max_completion_length", 512)
+    if context is not None and context < longest + (given.get("max_prompt_length") or 1):
+        raise ValueError(
+            f"vllm_max_model_length={context} is shorter than max_prompt_length={given.get('max_prompt_length')} and "
+            f"max_completion_length={longest} together: raise it, or lower them"
+        )
+    for key in ("load_in_4bit", "load_in_8bit"):
+        if given.get(
+            key
+        ):  # huggingface/trl#3466 and #4973, both open with 1.12: merged weights don't fit vLLM's packed ones
+            raise ValueError(f"{key} with use_vllm: TRL can't send quantised weights to vLLM; say use_vllm: false")
+    if given.get("ds3_gather_for_generation") is False:
+        raise ValueError("ds3_gather_for_generation=False with use_vllm: vLLM takes gathered weights; leave it out")
+
+
+def need_vllm(use_vllm: bool) -> None:
+    """Refuse to begin where vLLM is wanted and not installed. Raises ValueError."""
+    if use_vllm and find_spec("vllm") is None:
+        raise ValueError("use_vllm=True, but vLLM isn't installed: pip install -e '.[vllm]', or say --use_vllm false")
