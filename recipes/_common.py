@@ -16,12 +16,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerState
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG, LAUNCH, SUMMARY = "config.yaml", "launch.json", "summary.json"
-# what may differ between a run and its continuation: it changes what is written down, when to stop or where vLLM's server
-# is, not what is learned
+# what may differ between a run and its continuation: it changes what is written down, when to stop, where vLLM's server is or
+# how much memory vLLM has, not what is learned
 FREE_TO_CHANGE = {
     "resume_from_checkpoint", "output_dir", "run_name", "report_to", "max_steps", "num_train_epochs",
     "save_steps", "save_total_limit", "logging_steps", "disable_tqdm", "completions_to_log",
     "vllm_server_base_url", "vllm_server_host", "vllm_server_port", "vllm_server_timeout", "vllm_group_port",
+    "vllm_gpu_memory_utilization", "vllm_enable_sleep_mode",
 }  # fmt: skip
 # what a checkpoint holds beside the model
 ONLY_TO_RESUME = r"optimizer|scheduler|scaler|rng_state|trainer_state|latest|zero_to_"

@@ -63,7 +63,9 @@ def test_resume_refuses_another_run_and_names_the_difference(tmp_path):
     assert open_run(tmp_path / "run", "true", max_steps=20, report_to="none") is None, "a longer run is the same run"
 
 
-def test_resume_finds_vllm_s_server_on_another_node(tmp_path):
+def test_resume_with_vllm_on_another_node_or_with_less_memory(tmp_path):
+    open_run(tmp_path / "colocate", vllm_gpu_memory_utilization=0.5)
+    assert open_run(tmp_path / "colocate", "true", vllm_gpu_memory_utilization=0.3) is None
     open_run(tmp_path / "run", vllm_server_host="gpu3", vllm_mode="server")
     assert open_run(tmp_path / "run", "true", vllm_server_host="gpu7", vllm_mode="server") is None
     with pytest.raises(ValueError, match="vllm_mode was 'server', is 'colocate'"):
