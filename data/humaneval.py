@@ -28,4 +28,5 @@ def to_row(raw: dict) -> dict:
             "asserts": [f"check({raw['entry_point']})"],
             "time_limit": 5.0,
         },
+        "solution": raw["prompt"] + raw["canonical_solution"],
     }

@@ -19,7 +19,7 @@ def load(split: str) -> Dataset:
 
 
 def to_row(raw: dict) -> dict:
-    """The prompt shows the first assert, which names the function; all of them are the tests."""
+    """The prompt shows the first assert, which names the function; all of them are the tests, which `solution` passes."""
     asserts = [a for a in raw["test_list"] or [] if a.strip()]
     question = QUESTION.format(text=raw["text"] or "", test=asserts[0] if asserts else "")
     return {
@@ -30,4 +30,5 @@ def to_row(raw: dict) -> dict:
             "asserts": asserts,
             "time_limit": 5.0,
         },
+        "solution": raw.get("code"),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from accelerate import PartialState
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerState
+from trl import get_peft_config
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG, LAUNCH, SUMMARY = "config.yaml", "launch.json", "summary.json"
@@ -85,6 +86,14 @@ def model_init_kwargs(model_args) -> dict:
         "dtype": model_args.dtype,
         "attn_implementation": model_args.attn_implementation,
     }
+
+
+def peft_config(model_args):
+    """LoRA as the config has it, None without `use_peft`; whoever loads the adapter finds its base's revision in it."""
+    config = get_peft_config(model_args)
+    if config is not None:
+        config.revision = model_args.model_revision
+    return config
 
 
 def spare_copies(model) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import yaml
 from pydantic import TypeAdapter, ValidationError  # checks one value against one type hint; here through wandb anyway
 
+TRAINING = ("sft", "reward_model", "dpo", "ppo", "grpo")
+
 
 @contextmanager
 def refusing():
@@ -28,6 +30,8 @@ def refusing():
 def parse(classes: tuple[type, ...], argv: list[str] | None = None, *, doc: str, check=None) -> tuple:
     """One instance of each dataclass, from `--config FILE` and `--key value` pairs, which win over the file.
 
+    With --dry_run behind a training recipe's command, recipes.check looks at the run, and the program ends there.
+
     doc: what --help prints. check: a function of the merged keys that raises ValueError for those that don't go together.
     Exits with code 2 and one line for an unknown key (naming the nearest), a value of the wrong type or outside its
     choices, a missing file or key, and whatever a dataclass itself refuses.
@@ -36,6 +40,11 @@ def parse(classes: tuple[type, ...], argv: list[str] | None = None, *, doc: str,
     if "--help" in argv or "-h" in argv:
         print(doc.strip(), *(_describe(c) for c in classes), sep="\n\n")
         sys.exit(0)
+    recipe = Path(sys.modules[classes[0].__module__].__file__).stem
+    if "--dry_run" in argv and recipe in TRAINING:
+        from recipes.check import dry_run  # it imports the recipes, and they this
+
+        dry_run(recipe, [word for word in argv if word != "--dry_run"])
     with refusing():
         return _parse(classes, argv, check)
 

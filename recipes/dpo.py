@@ -10,7 +10,7 @@ Pairs from rewards: python -m recipes.sample --keep pairs, then --dataset <the f
 
 from dataclasses import dataclass, field, replace
 
-from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config, get_quantization_config
+from trl import DPOConfig, DPOTrainer, ModelConfig, get_quantization_config
 
 from recipes import _common as common
 from recipes import _rows
@@ -73,8 +73,9 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, giv
         train_dataset=rows.select_columns(["prompt", "chosen", "rejected"]),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
-        peft_config=get_peft_config(model_args),
+        peft_config=common.peft_config(model_args),
     )
+    common.keep_small_steps(trainer)
     shown = {"loss": "loss", "pair accuracy": "rewards/accuracies", "margin": "rewards/margins"}
     origin = tracking.follow(trainer, shown, args, model_args)
 

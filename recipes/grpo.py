@@ -13,7 +13,7 @@ Run: python -m recipes.grpo --config recipes/configs/grpo/tiny.yaml [--key value
 import os
 from dataclasses import dataclass
 
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
 
 import rewards
 from recipes import _common as common
@@ -87,7 +87,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
         train_dataset=rows,
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
-        peft_config=get_peft_config(model_args),
+        peft_config=common.peft_config(model_args),
     )
     common.spare_copies(trainer.model)
     common.keep_small_steps(trainer)

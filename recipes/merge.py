@@ -59,9 +59,10 @@ def main(args: Merge, _given: dict) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"output_dir={str(folder)!r} already holds something: name another folder")
         tokenizer = common.load_tokenizer(str(adapter), trust_remote_code=args.trust_remote_code, adapter=True)
-        base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+        adapter_config = json.loads((adapter / "adapter_config.json").read_text())
+        base, revision = adapter_config["base_model_name_or_path"], adapter_config.get("revision") or "main"
         try:
-            config = AutoConfig.from_pretrained(base, trust_remote_code=args.trust_remote_code)
+            config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=args.trust_remote_code)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(
@@ -88,6 +89,7 @@ def main(args: Merge, _given: dict) -> None:
         "adapter": str(adapter),
         "adapter_sha256": weights,
         "base": base,
+        "base_revision": revision,
         "rounded_away": lost,
     }
     common.write_summary(str(beside), summary | common.provenance())

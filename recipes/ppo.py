@@ -21,7 +21,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from peft import inject_adapter_in_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, set_seed
-from trl import ModelConfig, get_peft_config, get_quantization_config
+from trl import ModelConfig, get_quantization_config
 from trl.experimental.ppo import PPOConfig
 
 import rewards
@@ -140,7 +140,7 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
         value_model=value,
         train_dataset=Dataset.from_dict({"input_ids": prompts, "row": range(len(prompts))}),
         data_collator=PromptCollator(tokenizer),
-        peft_config=get_peft_config(model_args),
+        peft_config=common.peft_config(model_args),
     )
     shown = {"reward": "reward"} | {name: f"rewards/{name}/mean" for name in scorer.rewards}
     shown |= {"kl": "objective/kl", "length": "completions/mean_length"}
@@ -190,7 +190,7 @@ def models(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, t
     """The policy, the frozen reference (None under LoRA: the base is it), the value model, and the Scorer."""
     init_kwargs = common.model_init_kwargs(model_args) | {"quantization_config": get_quantization_config(model_args)}
     trust = training_args.trust_remote_code
-    name, peft_config = model_args.model_name_or_path, get_peft_config(model_args)
+    name, peft_config = model_args.model_name_or_path, common.peft_config(model_args)
     policy = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, **init_kwargs)
     reference = (
         None if peft_config else AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, **init_kwargs)

@@ -22,7 +22,7 @@ from typing import Literal
 from datasets import Dataset
 from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
-from trl import ModelConfig, RewardConfig, RewardTrainer, get_peft_config, get_quantization_config
+from trl import ModelConfig, RewardConfig, RewardTrainer, get_quantization_config
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from recipes import _common as common
@@ -114,7 +114,7 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     set_seed(training_args.seed)  # the head is new
     init_kwargs = common.model_init_kwargs(model_args) | {"quantization_config": get_quantization_config(model_args)}
     model = _scores.load(model_args.model_name_or_path, kind, tokenizer, training_args.trust_remote_code, **init_kwargs)
-    if peft_config := get_peft_config(model_args):
+    if peft_config := common.peft_config(model_args):
         peft_config.task_type = "SEQ_CLS" if args.level == "response" else "TOKEN_CLS"
         # the new head is trained whole, and saved
         peft_config.modules_to_save, peft_config.exclude_modules = (
@@ -132,6 +132,7 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         peft_config=peft_config,
         **step,
     )
+    common.keep_small_steps(trainer)
     shown = {"loss": "loss", "pair accuracy": "accuracy", "margin": "margin"}
     origin = tracking.follow(trainer, shown, args, model_args)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
-from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
+from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
 from recipes import _common as common
 from recipes import _rows
@@ -62,8 +62,9 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
         train_dataset=rows.select_columns(["prompt", "completion"]),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
-        peft_config=get_peft_config(model_args),
+        peft_config=common.peft_config(model_args),
     )
+    common.keep_small_steps(trainer)
     origin = tracking.follow(trainer, {"loss": "loss", "token accuracy": "mean_token_accuracy"}, args, model_args)
 
     seconds = common.train_and_save(trainer, checkpoint)

@@ -8,6 +8,8 @@ Gamed by being short: no answer at all earns 0.0, the most there is. At weight 0
 
 from rewards._text import text_of
 
+BEST = 0.0  # a penalty: what a completion without fault earns
+
 
 def overlong(
     completions, *, completion_ids: list[list[int]] | None = None, max_length: int = 0, cache: int = 0, **_

@@ -15,6 +15,8 @@ import unicodedata
 from rewards._text import text_of
 from rewards.think_format import BLANK, UNSEEN
 
+BEST = 0.0  # a penalty: what a completion without fault earns
+
 
 def repetition_penalty(completions, *, ngram: int = 40, **_) -> list[float]:
     """Minus the share of the completion's n-grams that occurred before: 0.0 where none did, near -1.0 for a loop.

@@ -1,0 +1,266 @@
+"""The check before a run: what is right passes, what would go wrong fails with the way out, and nothing is loaded for it."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPO
+
+from recipes import _perfect, check
+from recipes._config import TRAINING
+from rewards.countdown import score
+
+TINY = "recipes/configs/grpo/tiny.yaml"
+CONFIGS = sorted(p for p in Path(REPO, "recipes/configs").glob("*/*.yaml") if p.parent.name in TRAINING)
+LAUNCHES = sorted(Path(REPO, "accelerate_configs").glob("*.yaml"))
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|endoftext|>\n{% endfor %}"
+CHATML += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+@pytest.fixture(scope="session")
+def chatty(base, tmp_path_factory) -> str:
+    """The embedded base with a chat template, in place of instruction-tuned models that aren't there."""
+    return with_template(base, tmp_path_factory.mktemp("chatty"), CHATML)
+
+
+def with_template(base: str, folder: Path, template: str) -> str:
+    for file in Path(base).iterdir():
+        if file.is_file():
+            (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "chat_template.jinja").write_text(template)
+    return str(folder)
+
+
+def look(*argv: str, recipe: str = "grpo", launch: check.Launch | None = None, device_gb: float | None = None):
+    return check.run(recipe, list(argv), launch or check.Launch(), device_gb)
+
+
+def found(report, status: str) -> dict[str, str]:
+    return {what: said for s, what, said in report.findings if s == status}
+
+
+def launch_of(path: Path) -> check.Launch:
+    """What a config's own launch line says."""
+    (line,) = re.findall(r"^# Launch: (.*)$", path.read_text(), re.M)
+    words = shlex.split(line)
+    launch = (
+        check.Launch.of_file(words[words.index("--config_file") + 1]) if "--config_file" in words else check.Launch()
+    )
+    if "--num_processes" in words:
+        launch.processes = int(words[words.index("--num_processes") + 1])
+    return launch
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_config_passes_under_its_own_launch_line(path, base, chatty):
+    """Models that other runs make are stood in for; what is on the hub is skipped without a network, and said to be."""
+    content = yaml.safe_load(path.read_text())
+    made_here = content["model_name_or_path"].startswith("outputs/")
+    model = ["--model_name_or_path", chatty if content.get("template") == "chat" else base] if made_here else []
+    models = [word for key in ("reward_model", "value_model") if key in content for word in (f"--{key}", base)]
+    report = look("--config", str(path), *model, *models, recipe=path.parent.name, launch=launch_of(path))
+    assert not found(report, "fail")
+    skipped = found(report, "skip")
+    hub = {"tokens", "rows"} & skipped.keys()
+    assert all("the hub can't be reached" in skipped[what] for what in hub)
+    assert bool(skipped) == bool(hub), "what is skipped depends on the hub, and nothing is without one"
+    if not skipped:
+        asked = (
+            {"rewards"} & set()
+            if path.parent.name not in ("grpo", "ppo")
+            else {f"reward {n}" for n in content["rewards"]}
+        )
+        assert {"keys", "launch", "batch", "tokens", "rows", "lengths", "length", "memory", "disk"} | asked <= {
+            what for _, what, _ in report.findings
+        }
+
+
+@pytest.mark.parametrize("path", LAUNCHES, ids=lambda p: p.stem)
+def test_every_launch_file_passes_with_the_tiny_run(path, base):
+    """GPUs where it is for them; a run that adds up on 16 devices does on fewer."""
+    launch = check.Launch.of_file(str(path))
+    where = ["--use_cpu", "true" if launch.use_cpu else "false"]
+    where += ["--bf16", "true"] if launch.mixed_precision == "bf16" else []
+    report = look("--config", TINY, "--model_name_or_path", base, "--held_out", "0", *where, launch=launch)
+    assert not found(report, "fail") and not found(report, "skip")
+    assert f"{launch.processes} process" in found(report, "pass")["launch"]
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# "), "opens with what it is for"
+
+
+def test_the_arithmetic_is_said_in_words(base):
+    launch = check.Launch(name="x.yaml", processes=4, engine="zero2", use_cpu=True)
+    argv = ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2", "--steps_per_generation", "4"]
+    said = found(look("--config", TINY, "--model_name_or_path", base, *argv, launch=launch), "pass")
+    assert "4 devices x 8 each x 2 accumulated = 64 completions an optimizer step" in said["batch"]
+    assert "128 = 16 prompts x a group of 8, for 2 steps" in said["batch"]
+    assert "250 optimizer steps, 16,000 completions" in said["length"]
+
+
+@pytest.mark.parametrize(
+    "argv, launch, what, words",
+    [
+        (["--num_generations", "7"], {}, "keys", ["num_generations=7", "nearest"]),
+        (["--lerning_rate", "1"], {}, "keys", ["lerning_rate", "'learning_rate'"]),
+        (["--use_cpu", "false"], {"use_cpu": True}, "launch", ["say --use_cpu true"]),
+        ([], {"engine": "zero2", "processes": 2}, "launch", ["x.yaml is for GPUs"]),
+        (["--held_out", "9"], {"engine": "zero3", "use_cpu": True}, "launch", ["held_out=9", "ZeRO-3"]),
+        (
+            ["--held_out", "0"],
+            {"engine": "zero2", "use_cpu": True, "mixed_precision": "bf16"},
+            "launch",
+            ["bf16: false", "say bf16: true"],
+        ),
+        (["--dataset", "nowhere.jsonl", "--dataset_options", "{}"], {}, "rows", ["nowhere.jsonl"]),
+        (["--max_completion_length", "5000"], {}, "lengths", ["positions", "max_completion_length"]),
+        (["--max_prompt_length", "2"], {}, "lengths", ["no row is left"]),
+        (["--rewards", "{countdown: 1}"], {}, "lengths", ["'countdown' needs the column 'target'"]),
+        (["--lora_target_modules", "query", "--use_peft", "true"], {}, "memory", ["query"]),
+    ],
+)
+def test_what_would_go_wrong_fails_with_the_way_out(base, argv, launch, what, words):
+    report = look("--config", TINY, "--model_name_or_path", base, *argv, launch=check.Launch(name="x.yaml", **launch))
+    failed = found(report, "fail")
+    assert set(failed) == {what} and all(word in failed[what] for word in words), failed
+
+
+@pytest.mark.parametrize(
+    "options, end, failing",
+    [
+        ("{}", "<|im_start|>assistant\n", None),
+        ("{}", "<|im_start|>assistant\n<think>\n", "say reward_options: {think_format: {prefilled_think: true}}"),
+        ("{think_format: {prefilled_think: true}}", "<|im_start|>assistant\n<think>\n", None),
+        ("{think_format: {prefilled_think: true}}", "<|im_start|>assistant\n", "doesn't end in <think>"),
+    ],
+)
+def test_a_template_that_begins_the_thoughts_fails_with_the_mend(base, tmp_path, options, end, failing):
+    model = with_template(base, tmp_path, CHATML.replace("<|im_start|>assistant\n", end))
+    report = look(
+        *("--config", TINY, "--model_name_or_path", model, "--template", "chat", "--reward_options", options),
+    )
+    failed = found(report, "fail")
+    if failing is None:
+        assert not failed
+        assert "golds earn 1, junk and silence 0" in found(report, "pass")["reward think_format"]
+    else:
+        assert failing in failed["prompt"]
+
+
+def test_broken_gold_is_counted_and_gold_that_earns_nothing_fails(base, tmp_path):
+    rows = [{"question": f"{i} + 1?", "answer": f"so #### {i + 1}"} for i in range(20)]
+    rows[3]["answer"], rows[4]["answer"], rows[5]["answer"] = "none", "none", "none"
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = ["--config", TINY, "--model_name_or_path", base, "--held_out", "0", "--dataset_options", "{}"]
+    report = look(*argv, "--dataset", str(file))
+    assert "left out: 15.0% ungradable" in found(report, "warn")["lengths"] and not found(report, "fail")
+
+
+def test_the_best_of_a_penalty_is_0(base):
+    """The gold takes some 35 tokens of the embedded base, about one a character."""
+    for limit, failed in ((60, set()), (30, {"reward overlong"})):
+        options = f"{{overlong: {{max_length: {limit}, cache: 8}}}}"
+        rewards = ("--rewards", "{math_answer: 1, overlong: 0.5}", "--reward_options", options)
+        report = look("--config", TINY, "--model_name_or_path", base, *rewards)
+        assert set(found(report, "fail")) == failed
+
+
+def test_a_reward_that_pays_without_merit_is_found(base, monkeypatch):
+    """The first reward must not; one of style may, and is said to."""
+    argv = ["--config", TINY, "--model_name_or_path", base]
+    style = look(*argv, "--rewards", "{math_answer: 1, language_consistency: 0.1}")
+    assert not found(style, "fail") and "keep its weight small" in found(style, "warn")["reward language_consistency"]
+    first = look(*argv, "--rewards", "{language_consistency: 1}")
+    assert "pays without merit" in found(first, "fail")["reward language_consistency"]
+
+
+def test_gold_that_the_reward_refuses_fails(base, monkeypatch):
+    monkeypatch.setattr(_perfect, "completion", lambda row, prefilled: f"<answer>{row['answer']}</answer>")
+    failed = found(look("--config", TINY, "--model_name_or_path", base), "fail")
+    assert set(failed) == {"reward think_format"} and "32 of 32 golds" in failed["reward think_format"]
+
+
+@pytest.mark.parametrize("nums, target", [([44, 19, 35], 98), ([3, 3, 8, 8], 24), ([5, 7], 12), ([1, 2, 3], 1)])
+def test_a_perfect_countdown_answer_is_one(nums, target):
+    text = _perfect.completion({"nums": nums, "target": target})
+    assert score(text, target, nums) == 1.0
+
+
+def test_a_countdown_without_solution_has_no_perfect_answer():
+    assert _perfect.completion({"nums": [1, 1], "target": 99}) is None
+
+
+def test_more_memory_than_there_is_fails_and_just_enough_is_warned_of(base):
+    argv = ["--config", TINY, "--model_name_or_path", base]
+    report = look(*argv)
+    need_gb = report.estimate.peak / 1e9
+    assert "memory" in found(look(*argv, device_gb=2 * need_gb), "pass")
+    assert "memory" in found(look(*argv, device_gb=need_gb / 0.9), "warn")
+    failed = found(look(*argv, device_gb=0.9 * need_gb), "fail")["memory"]
+    assert "111% of" in failed and "per_device_train_batch_size" in failed
+
+
+def command(*argv: str, module: str = "check") -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", f"recipes.{module}", *argv], cwd=REPO, capture_output=True, text=True)
+
+
+def test_json_is_json_and_a_failure_exits_with_2(base):
+    argv = ["--config", TINY, "--model_name_or_path", base, "--json"]
+    done = command(*argv)
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and {row["status"] for row in report["findings"]} == {"pass"}
+    assert set(report["memory"]) == {"training", "updating", "sampling"}
+    done = command(*argv, "--num_generations", "7")
+    assert done.returncode == 2 and json.loads(done.stdout)["findings"][0]["status"] == "fail"
+
+
+@pytest.mark.parametrize("recipe", TRAINING)
+def test_dry_run_looks_and_stops(recipe, base, tmp_path):
+    done = command(
+        *("--config", f"recipes/configs/{recipe}/tiny.yaml", "--model_name_or_path", base, "--dry_run"),
+        *("--output_dir", str(tmp_path / "run")),
+        module=recipe,
+    )
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] in ("all pass", "1 warn"), done.stdout + done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_sees_how_it_was_launched(base):
+    """Two processes by torchrun: one looks, with the arithmetic of two."""
+    done = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc_per_node",
+                "2",
+                "-m",
+                "recipes.grpo",
+            ),
+            *("--config", TINY, "--model_name_or_path", base, "--dry_run"),
+        ],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout.count("2 devices x 128 each") == 1, done.stderr[-2000:]
+
+
+def test_no_weights_are_loaded(base, monkeypatch, tmp_path):
+    empty = with_template(base, tmp_path, CHATML)
+    (Path(empty) / "model.safetensors").unlink()
+    assert not found(look("--config", TINY, "--model_name_or_path", empty), "fail")
+
+
+def test_a_launch_file_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("just words\n")
+    done = command("--config", TINY, "--launch", str(path))
+    assert done.returncode == 2 and "is no accelerate config" in done.stderr
