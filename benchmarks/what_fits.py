@@ -1,0 +1,98 @@
+"""Which base fits which GPUs: recipes.check's estimate for GRPO on Qwen2.5 from 0.5B to 32B. Computed, from shapes alone.
+
+The run: bfloat16 computation, gradient checkpointing, prompts of 512 tokens and completions of 1,024, one completion a device
+and micro-step, accumulated, 8 sampled together on each device by transformers, beta 0. A cell has the first engine, of those
+that cost ever more communication, under which the peak leaves a tenth of the device free, and that peak.
+
+Run: python benchmarks/what_fits.py
+"""
+
+import sys
+
+import torch
+from peft import LoraConfig
+from transformers import Qwen2Config
+
+from recipes import _memory as memory
+
+# hidden size, intermediate size, layers, heads, key-value heads, vocabulary, whether the head is the embedding: config.json
+SHAPES = {
+    "0.5B": (896, 4864, 24, 14, 2, 151936, True),
+    "1.5B": (1536, 8960, 28, 12, 2, 151936, True),
+    "3B": (2048, 11008, 36, 16, 2, 151936, True),
+    "7B": (3584, 18944, 28, 28, 4, 152064, False),
+    "14B": (5120, 13824, 48, 40, 8, 152064, False),
+    "32B": (5120, 27648, 64, 40, 8, 152064, False),
+}
+MACHINES = {"1 x 24 GB": (1, 24), "1 x 80 GB": (1, 80), "4 x 80 GB": (4, 80), "8 x 80 GB": (8, 80)}
+OFFLOADED = {"offload_optimizer": True, "offload_params": True}
+ONE, MANY = (
+    {"": ("none", {})},
+    {
+        "DDP": ("ddp", {}),
+        "ZeRO-2": ("zero2", {}),
+        "ZeRO-3": ("zero3", {}),
+        "ZeRO-3, offloaded": ("zero3", OFFLOADED),
+    },
+)
+FREE = 0.1
+
+
+def config(size: str) -> Qwen2Config:
+    hidden, intermediate, layers, heads, kv_heads, vocabulary, tied = SHAPES[size]
+    return Qwen2Config(
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        vocab_size=vocabulary,
+        tie_word_embeddings=tied,
+    )
+
+
+def peak_gb(size: str, kind: str, processes: int, engine: str, options: dict) -> float:
+    adapter = LoraConfig(r=16, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    run = memory.Run(
+        recipe="grpo",
+        config=config(size),
+        prompt=512,
+        completion=1024,
+        batch=1,
+        accumulation=8,
+        sampled=8,
+        # frozen weights lose nothing in bfloat16
+        dtype=torch.float32 if kind == "full" else torch.bfloat16,
+        amp=torch.bfloat16,
+        peft_config=None if kind == "full" else adapter,
+        quantized=memory.NF4_NESTED if kind == "QLoRA" else None,
+        checkpointing=True,
+        engine=engine,
+        processes=processes,
+        **options,
+    )
+    return memory.estimate(run).peak / 1e9
+
+
+def cell(size: str, kind: str, processes: int, gigabytes: float) -> str:
+    for name, (engine, options) in (ONE if processes == 1 else MANY).items():
+        if kind == "QLoRA" and engine == "zero3":
+            continue
+        peak = peak_gb(size, kind, processes, engine, options)
+        print(size, kind, processes, name, f"{peak:.1f}", file=sys.stderr, flush=True)
+        if peak <= (1 - FREE) * gigabytes:
+            return f"{name}{': ' if name else ''}{peak:.0f}"
+    return "–"
+
+
+def main() -> None:
+    print("| Qwen2.5 | trained |", " | ".join(MACHINES), "|")
+    print("|---|---|" + "---|" * len(MACHINES))
+    for size in SHAPES:
+        for kind in ("full", "LoRA", "QLoRA"):
+            cells = [cell(size, kind, *machine) for machine in MACHINES.values()]
+            print(f"| {size} | {kind} |", " | ".join(cells), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
