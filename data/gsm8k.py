@@ -19,7 +19,7 @@ def load(split: str) -> Dataset:
 
 def to_row(raw: dict) -> dict:
     """`answer` is None where the solution has no `####`, or there is no question: such a row can't be graded."""
-    _, found, gold = (raw["answer"] or "").rpartition("####")
+    _, found, gold = str(raw["answer"] or "").rpartition("####")
     return {
         "prompt": [{"role": "user", "content": raw["question"] or ""}],
         "answer": (gold.strip().replace(",", "") or None) if found and raw["question"] else None,

@@ -23,6 +23,7 @@ import sys
 import textwrap
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -92,7 +93,7 @@ class Launch:
         elif on("ACCELERATE_USE_FSDP"):
             engine = "fsdp"
         return cls(
-            name=f"{count} processes, as launched" if count > 1 else cls.name,
+            name="as launched" if count > 1 else cls.name,
             processes=count,
             machines=max(1, count // int(env.get("LOCAL_WORLD_SIZE", count))),
             engine=engine,
@@ -501,7 +502,9 @@ def fits(check: Check) -> None:
     moment, parts = estimate.worst
     need_gib = parts.total() / memory.GIB
     said = f"{need_gib:.2f} GiB a device, most of all while {moment} ("
-    said += ", ".join(f"{name.replace('_', ' ')} {n / memory.GIB:.2f}" for name, n in parts.most_common() if n >= 2**20)
+    said += ", ".join(
+        f"{name.replace('_', ' ')} {n / memory.GIB:.2f}" for name, n in parts.most_common() if n >= 0.005 * memory.GIB
+    )
     said += f"); {estimate.parameters / 1e6:,.0f}M parameters, {estimate.trainable / 1e6:,.1f}M of them trained"
     if estimate.host:
         said += f"; on each machine {estimate.host * run.processes / check.launch.machines / memory.GIB:.1f} GiB beside"
@@ -546,6 +549,19 @@ def tracking(check: Check) -> None:
     check.say("pass", "tracking", f"W&B {said}")
 
 
+def generation(check: Check) -> None:
+    if check.recipe != "grpo":
+        return
+    if not check["use_vllm"]:
+        check.say("pass", "sampling", "by transformers; vLLM is many times faster on a GPU: use_vllm")
+    elif find_spec("vllm") is None:
+        check.say(
+            "warn", "sampling", "by vLLM, which isn't installed here: pip install -e '.[vllm]' where the run is to be"
+        )
+    else:
+        check.say("pass", "sampling", f"by vLLM {version('vllm')}, {check['vllm_mode']}")
+
+
 def versions(check: Check) -> None:
     tested = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", _text(common.REPO / "constraints.txt"), re.MULTILINE))
     different = []
@@ -572,6 +588,7 @@ QUESTIONS = {
     "launch": launched,
     "precision": precision,
     "batch": batch,
+    "sampling": generation,
     "tokens": tokens,
     "model": model_config,
     "rows": dataset,

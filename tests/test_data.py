@@ -61,7 +61,7 @@ def test_gsm8k_row():
     assert gsm8k.to_row({"question": "q", "answer": "a #### 1,234"})["answer"] == "1234"
 
 
-@pytest.mark.parametrize("answer", [None, "", "no marker", "####", "#### "])
+@pytest.mark.parametrize("answer", [None, "", "no marker", "####", "#### ", 27.0])
 def test_gsm8k_row_without_gold(answer):
     assert gsm8k.to_row({"question": "q", "answer": answer})["answer"] is None
 
