@@ -16,11 +16,13 @@ Run: python -m recipes.ppo --config recipes/configs/ppo/tiny.yaml [--key value .
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from accelerate import PartialState
 from datasets import Dataset
 from peft import inject_adapter_in_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import ModelConfig, get_peft_config, get_quantization_config
 from trl.experimental.ppo import PPOConfig
 
@@ -163,6 +165,13 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
 def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_args: PPOConfig) -> None:
     """Refuse models that don't speak the policy's tokens, and a pad token that would hide the end. Raises ValueError."""
     common.pad_apart(tokenizer, args.pad_token)
+    for key in ("reward_model", "value_model"):
+        name = getattr(args, key)
+        if name and is_deepspeed_zero3_enabled() and (Path(name) / "adapter_config.json").is_file():
+            raise ValueError(
+                f"{key}={name!r} is a LoRA adapter, and ZeRO-3 holds no whole base to merge it into: launch with "
+                "accelerate_configs/zero2.yaml, or train the reward model without use_peft"
+            )
     if args.reward_model:
         of_model = common.load_tokenizer(
             args.reward_model, trust_remote_code=training_args.trust_remote_code, key="reward_model", adapter=True
