@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 from conftest import REPO
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -172,3 +174,27 @@ def test_what_zero_3_saves_is_whole(base, one, zero3, run, name):
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
     assert all(v.numel() and v.abs().sum() > 0 for v in ours.values())
     assert run != "reward_model" or ours["score.weight"].shape == (1, 128)
+
+
+def test_a_launch_that_is_refused_says_why_once(base, tmp_path):
+    """Whichever process finds out first: the launcher ends all of them when one has gone."""
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu_zero2.yaml"]
+    start += ["--main_process_port", "0", "-m"]
+    module, argv, _ = command("sft", base, tmp_path / "run", processes=2)
+    done = subprocess.run(
+        [*start, module, *argv, "--max_stepz", "1"], cwd=REPO, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
+        "error: command line: --max_stepz is an unknown key: did you mean 'max_steps'?"
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(Path(REPO, "accelerate_configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_key_of_a_launch_file_is_one_of_accelerate(path):
+    """Accelerate refuses an unknown key, but not within deepspeed_config and fsdp_config, where it would do nothing."""
+    config = load_config_from_file(str(path))
+    known = vars(launch_command_parser().parse_args(["x"]))
+    assert {*config.deepspeed_config, *config.fsdp_config} <= known.keys()
+    assert config.deepspeed_config.get("zero_stage") != 3 or config.deepspeed_config["zero3_save_16bit_model"] is True
+    assert path.read_text().startswith("# ") and "# Shards " in path.read_text() and "# Costs " in path.read_text()

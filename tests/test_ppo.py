@@ -230,7 +230,7 @@ def under_zero(stage: int, *argv: str) -> None:
 
 
 def test_ppo_learns_under_zero_2(ppo_arguments, base, tmp_path):
-    """Measured from 0.58 to 0.87 in the means of three updates; 0.02 to 0.1 of it is noise."""
+    """From 0.58 in the first three of 30 updates to 0.87 in the last three, measured."""
     under_zero(2, *ppo_arguments, "--total_episodes", str(32 * 30), "--save_steps", "30")
     log = json.loads((tmp_path / "run" / "checkpoint-30" / "trainer_state.json").read_text())["log_history"]
     reward = [row["reward"] for row in log if "reward" in row]
