@@ -184,8 +184,8 @@ def check_shared(folder: Path) -> None:
         sign.unlink()
     if blind:
         raise ValueError(
-            f"output_dir={str(folder)!r} is not one folder for all machines: {blind[0]} doesn't see what the main process wrote "
-            f"to {sign.parent}; name a folder on a file system that they share"
+            f"output_dir={str(folder)!r} is not one folder for all machines: {blind[0]} doesn't see what the main process "
+            f"wrote to {sign.parent}; name a folder on a file system that they share"
         )
 
 

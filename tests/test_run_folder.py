@@ -86,7 +86,7 @@ def test_machines_that_would_each_save_are_refused(tmp_path):
     arguments = types.SimpleNamespace(
         output_dir=str(tmp_path / "run"), resume_from_checkpoint=None, save_on_each_node=True
     )
-    with pytest.raises(ValueError, match="save_on_each_node=True.*leave it out"):
+    with pytest.raises(ValueError, match=r"save_on_each_node=True.*leave it out"):
         common.open_run(arguments, GIVEN)
 
 

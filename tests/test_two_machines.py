@@ -1,7 +1,8 @@
 """Two machines of one process each, under the launch file for several: ZeRO-3 over gloo, each launched by itself.
 
-Each is a network namespace with its own address, joined by a virtual cable that can be cut, and both see one file system. Where
-namespaces can't be made (not root), both are on loopback, which a warning says; what needs a cable to cut is skipped, and says so.
+Each is a network namespace with its own address, joined by a virtual cable that can be cut, and both see one file system.
+Where namespaces can't be made (not root), both are on loopback, which a warning says; what needs a cable, or a disk of one
+machine's own, is skipped, and says so.
 """
 
 import json
