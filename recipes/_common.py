@@ -3,16 +3,21 @@
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import time
+import uuid
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import yaml
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerState
+from transformers.integrations.deepspeed import deepspeed_config
 from trl import get_peft_config
 
 REPO = Path(__file__).resolve().parents[1]
@@ -25,6 +30,7 @@ FREE_TO_CHANGE = {
     "vllm_server_base_url", "vllm_server_host", "vllm_server_port", "vllm_server_timeout", "vllm_group_port",
     "vllm_gpu_memory_utilization", "vllm_enable_sleep_mode",
 }  # fmt: skip
+SHARED_WITHIN_S = 60.0  # NFS remembers for half a minute and more that a file wasn't there
 # what a checkpoint holds beside the model
 ONLY_TO_RESUME = r"optimizer|scheduler|scaler|rng_state|trainer_state|latest|zero_to_"
 
@@ -128,8 +134,15 @@ def open_run(training_args, given: dict) -> str | None:
     folder, resume = Path(training_args.output_dir), training_args.resume_from_checkpoint
     resume = None if str(resume).lower() in ("none", "false") else str(resume)
     saved = {k: v for k, v in given.items() if k not in ("resume_from_checkpoint", "output_dir", "run_name")}
-    launch = {"num_processes": PartialState().num_processes}  # the batch is that many times the per-device one
+    # the batch is num_processes times the per-device one; what an engine shards, another one can't read
+    launch = {"num_processes": PartialState().num_processes, "engine": engine()}
     checkpoint = None
+    if getattr(training_args, "save_on_each_node", False):
+        raise ValueError(
+            "save_on_each_node=True: output_dir is one folder that all machines share, where they would write over each other: "
+            "leave it out"
+        )
+    check_shared(folder)
     if resume is not None and resume.lower() != "true" and not folder.is_dir():
         raise ValueError(f"resume_from_checkpoint={resume!r}: output_dir={str(folder)!r} holds no run to resume")
     # a run that was killed before its config was written has left no more than these
@@ -167,6 +180,39 @@ def open_run(training_args, given: dict) -> str | None:
     return checkpoint
 
 
+def engine() -> str | None:
+    """What shards the run between its processes: ZeRO-1, 2 or 3, FSDP, or None."""
+    if (config := deepspeed_config()) is not None:
+        return f"ZeRO-{config['zero_optimization']['stage']}"
+    return "FSDP" if os.environ.get("ACCELERATE_USE_FSDP") == "true" else None
+
+
+def check_shared(folder: Path) -> None:
+    """Refuse a folder that isn't the same one on every machine, on all of them. Raises ValueError.
+
+    Each process writes its own part of a checkpoint: on disks of their own, no machine would ever hold a whole one, and
+    the main process would take the parts that it has for what a killed run left behind, and remove them.
+    """
+    if PartialState().num_processes == 1:
+        return
+    above = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.is_dir())
+    (sign,) = broadcast_object_list([above / f"{uuid.uuid4().hex}.tmp"])
+    if PartialState().is_main_process:
+        sign.touch()
+    PartialState().wait_for_everyone()
+    give_up = time.monotonic() + SHARED_WITHIN_S
+    while not (seen := sign.exists()) and time.monotonic() < give_up:
+        time.sleep(0.1)
+    blind = [machine for machine, sees in gather_object([(platform.node(), seen)]) if not sees]
+    if PartialState().is_main_process:
+        sign.unlink()
+    if blind:
+        raise ValueError(
+            f"output_dir={str(folder)!r} is not one folder for all machines: {blind[0]} doesn't see what the main process "
+            f"wrote to {sign.parent}; name a folder on a file system that they share"
+        )
+
+
 def _checkpoint(folder: Path, resume: str) -> str | None:
     """The last whole checkpoint of a run, or the one named, which must be the last too."""
     steps = {int(m[1]): p for p in folder.iterdir() if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))}
@@ -186,12 +232,16 @@ def _checkpoint(folder: Path, resume: str) -> str | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: the Trainer writes trainer_state.json after everything else."""
+    """Whether a checkpoint was written to its end: the Trainer writes trainer_state.json after everything else of its own.
+
+    Other processes may then still be at theirs, of which the state of their random numbers is the last; torch writes a zip
+    file, whose directory is at its end. DeepSpeed's parts are there before: it waits for everyone's.
+    """
     with contextlib.suppress(OSError, ValueError, KeyError):
         state = json.loads((checkpoint / "trainer_state.json").read_text())
         processes = PartialState().num_processes
         ranks = [checkpoint / f"rng_state_{r}.pth" for r in range(processes)] if processes > 1 else []
-        return state["global_step"] == int(checkpoint.name.split("-")[-1]) and all(r.is_file() for r in ranks)
+        return state["global_step"] == int(checkpoint.name.split("-")[-1]) and all(map(zipfile.is_zipfile, ranks))
     return False
 
 

@@ -5,6 +5,7 @@ import difflib
 import keyword
 import os
 import sys
+import time
 import types
 import typing
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError  # checks one value against one type hint; here through wandb anyway
 
 TRAINING = ("sft", "reward_model", "dpo", "ppo", "grpo")
+REFUSES_ALONE_S = 10.0
 
 
 @contextmanager
@@ -22,8 +24,11 @@ def refusing():
     try:
         yield
     except ValueError as error:
-        if os.environ.get("RANK", "0") == "0":  # every process of a launch refuses; one says why
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        # Every process of a launch refuses, and the launcher ends all of them once one has gone: the first one says why, and
+        # the others, which would silence it by going before, wait; whoever is still there refuses alone, and says so itself.
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(REFUSES_ALONE_S)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 

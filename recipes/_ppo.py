@@ -55,6 +55,7 @@ class Scorer(torch.nn.Module):
         models = [r for r in rewards.values() if isinstance(r, torch.nn.Module)]
         self.models = torch.nn.ModuleList(models)  # so that the trainer moves them, or shards them
         self.batches, self.batch = None, None
+        self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)  # ZeRO-3 takes its dtype from a parameter
         self.config = SimpleNamespace()  # DeepSpeed's preparation looks for a hidden size in it
 
     def backbone(self, input_ids, attention_mask, **_):
@@ -162,6 +163,12 @@ class RewardedPPOTrainer(PPOTrainer):
         if isinstance(self.model, torch.nn.parallel.DistributedDataParallel):
             # TRL reads both through DDP, which hides them: a checkpoint fails, and policy and value are saved as one
             self.model.__dict__ |= {"policy": self.model.module.policy, "config": self.model.module.config}
+
+    def create_optimizer(self, *args):
+        """Without empty groups, such as LoRA's without decay: DeepSpeed drops them, and TRL's schedule still counts them."""
+        optimizer = super().create_optimizer(*args)
+        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+        return optimizer
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The policy alone; TRL's own way to it fails under DeepSpeed, where it puts the policy in the engine's place."""

@@ -10,6 +10,7 @@ Pairs from rewards: python -m recipes.sample --keep pairs, then --dataset <the f
 
 from dataclasses import dataclass, field, replace
 
+from transformers import set_seed
 from trl import DPOConfig, DPOTrainer, ModelConfig, get_quantization_config
 
 from recipes import _common as common
@@ -66,6 +67,7 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, giv
     tracking.prepare_wandb(training_args)
     before = held_out.before()
     training_args.model_init_kwargs = common.model_init_kwargs(model_args)
+    set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
     trainer = DPOTrainer(
         model=model_args.model_name_or_path,
         ref_model=load_model(reference, training_args) if reference else None,

@@ -13,6 +13,7 @@ Run: python -m recipes.grpo --config recipes/configs/grpo/tiny.yaml [--key value
 import os
 from dataclasses import dataclass
 
+from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
 
 import rewards
@@ -80,6 +81,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
     before = held_out.before()
     training_args.reward_weights = list(args.rewards.values())
     training_args.model_init_kwargs = common.model_init_kwargs(model_args)
+    set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
     trainer = GRPOTrainer(
         model=model_args.model_name_or_path,
         reward_funcs=list(reward_funcs.values()),

@@ -7,20 +7,22 @@ the policy takes clipped steps on them. The value model starts from the reward m
 policy with a new head. With LoRA (use_peft) the base is the reference, and the value model gets an adapter of its own.
 
 Different from the paper, and from GRPO here, all of it TRL's: one score a completion, so a step level reward model counts by
-its return; no gradient clipping; a fixed KL coefficient; generation by transformers, without vLLM; no resume. All logits of a
-process's completions are kept until they are scored: completions x response_length x vocabulary x 4 bytes, for a moment
-three times over. 64 x 1024 x 151,936 x 4 are 37 GiB: lower per_device_train_batch_size; gradient_accumulation_steps multiply
-what is kept.
+its return; no gradient clipping; a fixed KL coefficient; generation by transformers, without vLLM; no resume; no FSDP. All
+logits of a process's completions are kept until they are scored: completions x response_length x vocabulary x 4 bytes, for a
+moment three times over. 64 x 1024 x 151,936 x 4 are 37 GiB: lower per_device_train_batch_size; gradient_accumulation_steps
+multiply what is kept.
 
 Run: python -m recipes.ppo --config recipes/configs/ppo/tiny.yaml [--key value ...]
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from accelerate import PartialState
 from datasets import Dataset
 from peft import inject_adapter_in_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import ModelConfig, get_quantization_config
 from trl.experimental.ppo import PPOConfig
 
@@ -76,6 +78,11 @@ class PPORecipe(_rows.RewardArgs):
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
     _rows.check_dataset(given)
+    if common.engine() == "FSDP":
+        raise ValueError(
+            "FSDP: PPOTrainer calls the policy and the value model past the module that FSDP wraps, where it holds shards: "
+            "launch with accelerate_configs/zero3.yaml"
+        )
     for key, why in REFUSED.items():
         if given.get(key) not in (None, False, "no", "false", "none"):
             raise ValueError(f"{key}={given[key]!r}: {why}")
@@ -163,6 +170,13 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
 def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_args: PPOConfig) -> None:
     """Refuse models that don't speak the policy's tokens, and a pad token that would hide the end. Raises ValueError."""
     common.pad_apart(tokenizer, args.pad_token)
+    for key in ("reward_model", "value_model"):
+        name = getattr(args, key)
+        if name and is_deepspeed_zero3_enabled() and (Path(name) / "adapter_config.json").is_file():
+            raise ValueError(
+                f"{key}={name!r} is a LoRA adapter, and ZeRO-3 holds no whole base to merge it into: launch with "
+                "accelerate_configs/zero2.yaml, or train the reward model without use_peft"
+            )
     if args.reward_model:
         of_model = common.load_tokenizer(
             args.reward_model, trust_remote_code=training_args.trust_remote_code, key="reward_model", adapter=True

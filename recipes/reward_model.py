@@ -144,8 +144,10 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     if trainer.accelerator.is_main_process:
         kind.save(training_args.output_dir)
     seconds = common.train_and_save(trainer, checkpoint)
-    saved = _scores.load(training_args.output_dir, kind, tokenizer, training_args.trust_remote_code, **init_kwargs)
-    after = quality(saved.to(training_args.device))
+    after = None
+    if held_out is not None:  # under ZeRO-3 nothing is, and an adapter on a sharded base couldn't be merged
+        saved = _scores.load(training_args.output_dir, kind, tokenizer, training_args.trust_remote_code, **init_kwargs)
+        after = quality(saved.to(training_args.device))
     result = {"recipe": "reward_model", "rows": counts, "train_seconds": seconds, "resumed_from": checkpoint}
     result |= {"steps": trainer.state.global_step, "before": before, "after": after}
     common.write_summary(training_args.output_dir, result | origin)

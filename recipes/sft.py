@@ -56,6 +56,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model), dtype=torch.float32)
     else:
         training_args.model_init_kwargs = common.model_init_kwargs(model_args)
+    set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
     trainer = SFTTrainer(
         model=model,
         args=training_args,

@@ -4,6 +4,7 @@ import json
 import types
 
 import pytest
+import torch
 
 from recipes import _common as common
 from recipes import _tracking as tracking
@@ -79,6 +80,35 @@ def test_resume_with_another_number_of_processes_is_another_run_and_deletes_noth
     with pytest.raises(ValueError, match="num_processes was 2, is 1"):
         open_run(tmp_path / "run", "true")
     assert (tmp_path / "run" / "checkpoint-5").is_dir()
+
+
+def test_resume_under_another_engine_is_refused_as_it_could_not_read_the_states(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "engine", lambda: "ZeRO-2")
+    open_run(tmp_path / "run")
+    assert open_run(tmp_path / "run", "true") is None
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="engine was 'ZeRO-2', is None"):
+        open_run(tmp_path / "run", "true")
+
+
+def test_machines_that_would_each_save_are_refused(tmp_path):
+    arguments = types.SimpleNamespace(
+        output_dir=str(tmp_path / "run"), resume_from_checkpoint=None, save_on_each_node=True
+    )
+    with pytest.raises(ValueError, match=r"save_on_each_node=True.*leave it out"):
+        common.open_run(arguments, GIVEN)
+
+
+def test_a_checkpoint_is_whole_once_every_process_has_written_its_last_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "PartialState", lambda: types.SimpleNamespace(num_processes=2))
+    path = write_checkpoint(tmp_path, 5)
+    for rank in (0, 1):
+        assert not common.is_whole(path)
+        torch.save({"cpu": torch.arange(1000)}, path / f"rng_state_{rank}.pth")
+    assert common.is_whole(path)
+    written = (path / "rng_state_1.pth").read_bytes()
+    (path / "rng_state_1.pth").write_bytes(written[: len(written) // 2])  # killed while it was written
+    assert not common.is_whole(path)
 
 
 def test_a_run_killed_before_its_config_was_written_is_no_run(tmp_path):
