@@ -9,6 +9,7 @@ Counted is what tensors take. Not counted: the CUDA context and NCCL (about 1 Gi
 allocator loses to fragmentation. `python benchmarks/memory.py` compares the estimate with measured peaks.
 """
 
+import copy
 import weakref
 from collections import Counter
 from dataclasses import dataclass, field
@@ -168,7 +169,11 @@ def make(run: Run, config, head: str):
     if run.peft_config:
         if run.checkpointing:
             model.enable_input_require_grads()
-        model = get_peft_model(model, run.peft_config)
+        peft_config = copy.copy(run.peft_config)
+        if head == "score":  # the new head is trained whole
+            peft_config.task_type = "TOKEN_CLS" if run.step_level else "SEQ_CLS"
+            peft_config.modules_to_save, peft_config.exclude_modules = ["score"], ["score"]
+        model = get_peft_model(model, peft_config)
         if run.quantized and run.engine.startswith("zero"):
             for parameter in model.parameters():
                 if parameter.requires_grad:  # as TRL does, where recipes._common.keep_small_steps doesn't undo it
@@ -319,11 +324,16 @@ def dpo_loss(run: Run, models: list, live: Live) -> torch.Tensor:
     return logps.mean()
 
 
+def scores(model, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """One value a token, (B, T, 1); under LoRA the layers are those of the model inside, with the adapters in them."""
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = getattr(model, model.base_model_prefix)(input_ids=ids, attention_mask=mask, use_cache=False)
+    return model.score(hidden.last_hidden_state)
+
+
 def reward_loss(run: Run, models: list, live: Live) -> torch.Tensor:
     ids, mask = sequence(run, 2 * run.batch, run.prompt + run.completion)
-    backbone = getattr(models[0], models[0].base_model_prefix)
-    hidden = backbone(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    return models[0].score(hidden).float().mean()
+    return scores(models[0], ids, mask).float().mean()
 
 
 def ppo_loss(run: Run, models: list, live: Live) -> torch.Tensor:
@@ -332,14 +342,12 @@ def ppo_loss(run: Run, models: list, live: Live) -> torch.Tensor:
     logits = outputs(run, policy, ids, mask)[:, run.prompt - 1 : -1]
     logits /= 1.0 + 1e-7
     logps = selective_log_softmax(logits, ids[:, run.prompt :])
-    hidden = getattr(value, value.base_model_prefix)(
-        input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True
-    ).hidden_states[-1]
+    values = scores(value, ids, mask)
     with torch.no_grad():  # for the entropy that is logged, once the graph is gone: the logits and two more
         probabilities = F.softmax(logits, dim=-1)
         torch.sum(probabilities * logits, dim=-1)
         del probabilities
-    return logps.mean() + value.score(hidden).mean()
+    return logps.mean() + values.mean()
 
 
 LOSSES = {"grpo": grpo_loss, "sft": sft_loss, "dpo": dpo_loss, "reward_model": reward_loss, "ppo": ppo_loss}

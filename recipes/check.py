@@ -446,9 +446,6 @@ def memory_of(check: Check) -> memory.Run:
     per_device, accumulation = check["per_device_train_batch_size"], check["gradient_accumulation_steps"] or 1
     model_args = ModelConfig(**{f.name: check.given[f.name] for f in fields(ModelConfig) if f.name in check.given})
     peft_config = common.peft_config(model_args)
-    if peft_config and check.recipe == "reward_model":
-        peft_config.task_type = "SEQ_CLS" if check["level"] == "response" else "TOKEN_CLS"
-        peft_config.modules_to_save = peft_config.exclude_modules = ["score"]
     prompt, completion = check.lengths
     if check.recipe == "sft" and check["packing"]:
         prompt, completion = 0, check["max_length"]

@@ -264,3 +264,16 @@ def test_a_launch_file_that_is_none_is_refused(tmp_path):
     path.write_text("just words\n")
     done = command("--config", TINY, "--launch", str(path))
     assert done.returncode == 2 and "is no accelerate config" in done.stderr
+
+
+@pytest.mark.parametrize("recipe", TRAINING)
+def test_lora_is_estimated_in_every_recipe(recipe, base):
+    """As few weights as it trains, it needs less memory than all of them."""
+    argv = ["--config", f"recipes/configs/{recipe}/tiny.yaml", "--model_name_or_path", base, "--held_out", "0"]
+    argv += ["--dataset_options", "{digits: 1, rows: 40}"] if recipe in ("sft", "reward_model", "dpo") else []
+    lora = ("--use_peft", "true", "--lora_target_modules", "all-linear", "--lora_r", "4")
+    full, adapted = look(*argv, recipe=recipe), look(*argv, *lora, recipe=recipe)
+    assert not found(full, "fail") and not found(adapted, "fail")
+    assert adapted.estimate.trainable < full.estimate.trainable / 4
+    parts = [report.estimate.moments["updating"].total() for report in (adapted, full)]
+    assert parts[0] < parts[1]
