@@ -149,7 +149,8 @@ def measure(case, model: str, tiny: str, folder: Path) -> dict:
 
     name = f"{recipe}-{engine}-{kind}-{abs(hash(extra)) % 997}"
     module = ["-m", f"recipes.{recipe}"]
-    floor = peak_mib([*start, *module, *arguments(tiny, batch, 4, f"{name}-tiny")], folder / f"{name}-tiny.log")
+    least = 4 if recipe == "grpo" else 1  # a group; more would count logits of the whole vocabulary to the floor
+    floor = peak_mib([*start, *module, *arguments(tiny, least, 4, f"{name}-tiny")], folder / f"{name}-tiny.log")
     full = arguments(model, batch, completion, name)
     measured = peak_mib([*start, *module, *full], folder / f"{name}.log") - floor
     command = [sys.executable, "-m", "recipes.check", "--recipe", recipe, *launch, "--json", *full]
