@@ -130,6 +130,7 @@ def peak_mib(command: list[str], log: Path) -> float:
 
 def measure(case, model: str, tiny: str, folder: Path) -> dict:
     recipe, engine, kind, make, batch, completion, extra = case
+    folder.mkdir(exist_ok=True)
     start, launch = [sys.executable], []
     if engine != "none":
         path = str(launch_file(engine, "bf16" if BF16 in extra else "no", folder))
@@ -181,6 +182,8 @@ def main() -> None:
         # in a process of their own: a process's ru_maxrss begins with what its parent held
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
             model, tiny = (apart.submit(make, args.model, Path(folder)).result() for make in (in_bfloat16, tiny_model))
+        if "zero" in args.only or not args.only:  # DeepSpeed compiles at its first start, and the compiler counts
+            measure(next(case for case in cases() if case[1] == "zero1"), tiny, tiny, Path(folder) / "first")
         for case in cases():
             recipe, engine, kind, _, batch, completion, extra = case
             extra = extra.replace("--", "").replace("gradient_", "")

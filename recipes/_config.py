@@ -45,8 +45,7 @@ def parse(classes: tuple[type, ...], argv: list[str] | None = None, *, doc: str,
     if "--help" in argv or "-h" in argv:
         print(doc.strip(), *(_describe(c) for c in classes), sep="\n\n")
         sys.exit(0)
-    recipe = Path(sys.modules[classes[0].__module__].__file__).stem
-    if "--dry_run" in argv and recipe in TRAINING:
+    if "--dry_run" in argv and check is not None and (recipe := Path(check.__code__.co_filename).stem) in TRAINING:
         from recipes.check import dry_run  # it imports the recipes, and they this
 
         dry_run(recipe, [word for word in argv if word != "--dry_run"])

@@ -151,6 +151,10 @@ def estimate(run: Run) -> Estimate:
         result.moments = {"training": always + at_loss + training(run, models, pure), "updating": always + at_update}
         if run.recipe in ("grpo", "ppo"):
             result.moments["sampling"] = always + sampling(run, models[0], pure)
+    if (
+        run.engine in ("zero1", "zero2") and run.on_cpu
+    ):  # the weights to save are copied to the CPU, which is the device
+        result.moments["saving"] = always + Counter(copy=bytes_of(run, models[0]))
     for moment, parts in result.moments.items():
         if run.vllm == "colocate" or (run.vllm == "asleep" and moment == "sampling"):
             parts["vllm"] = run.vllm_bytes
@@ -227,10 +231,12 @@ def engine(run: Run, models: list, frozen: int, pure: torch.dtype | None, result
     else:
         always += Counter(weights=weights / n - weights, frozen_models=frozen / n - frozen)
         always += Counter(gradients=accumulated, buckets=bucket)
-        at_loss, at_update = (
-            Counter(gathered=weights * min(1, MAX_LIVE / result.parameters)),
-            Counter(gradients=master / n),
-        )
+        # DeepSpeed lets go of a layer at once where sampling breaks the order in which it saw the layers; its largest weight
+        # is there then. Else it keeps up to MAX_LIVE. A bucket is copied to be reduced.
+        largest = max(p.numel() for model in models for p in model.parameters())
+        live = largest if run.recipe in ("grpo", "ppo") else min(result.parameters, MAX_LIVE)
+        at_loss = Counter(gathered=weights * live / result.parameters)
+        at_update = Counter(gradients=master / n, buckets=bucket)
     if run.offload_optimizer:
         result.host = int(always.pop("optimizer") + at_update.pop("gradients"))
     if run.offload_params:
