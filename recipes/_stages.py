@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import importlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from recipes import _common as common
+from recipes import _launch
 from recipes._config import classes_of, merged
 
 RECIPES = ("sft", "reward_model", "dpo", "ppo", "grpo", "sample", "merge", "evaluate")
@@ -143,9 +143,5 @@ def world_size(launch: str | None):
         count = yaml.safe_load(Path(launch).read_text()).get("num_processes", 1) if launch else 1
     except (OSError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(f"launch={launch!r}: there is no accelerate config to read") from error
-    before = os.environ.get("WORLD_SIZE")
-    os.environ["WORLD_SIZE"] = str(count)
-    try:
+    with _launch.world_size(count):
         yield
-    finally:
-        os.environ.pop("WORLD_SIZE") if before is None else os.environ.__setitem__("WORLD_SIZE", before)

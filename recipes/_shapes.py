@@ -1,0 +1,137 @@
+"""A run's models in their true shapes and without storage, and how many bytes of their tensors are alive."""
+
+import copy
+import weakref
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+# what autograd does in place while it goes back (sums of gradients, gather's own), but not under a mode like Live
+IN_PLACE = (torch.ops.aten.add.Tensor, torch.ops.aten.scatter_add.default)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What decides the memory of a run. Lengths are in tokens, of the longest rows."""
+
+    recipe: str
+    config: object  # the model's, a transformers PreTrainedConfig
+    prompt: int
+    completion: int
+    batch: int  # sequences a device and micro-step (pairs, for dpo and reward_model)
+    accumulation: int = 1
+    sampled: int = 0  # completions a device samples together: grpo, ppo
+    forward_batch: int = 0  # sequences a forward pass of the rollout: ppo
+    dtype: torch.dtype = torch.float32
+    amp: torch.dtype | None = None
+    peft_config: LoraConfig | None = None
+    quantized: float | None = None  # bytes a weight
+    checkpointing: bool = False
+    reference: bool = False  # a second model, frozen
+    reward_model: object | None = None  # its config, and the value model's: ppo
+    value_model: object | None = None
+    step_level: bool = False  # scores every token: reward_model
+    vllm: str | None = None  # server, colocate, or asleep: colocate, and out of the way while the trainer works
+    vllm_bytes: int = 0  # what it takes of each device in colocate mode
+    engine: str = "none"  # none, ddp, fsdp, zero1, zero2, zero3
+    processes: int = 1
+    offload_optimizer: bool = False
+    offload_params: bool = False
+    on_cpu: bool = False  # buffers that are reserved and never written take nothing there
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of tensors that are alive, by kind, and remembers the most there were."""
+
+    def __init__(self, vocabulary: int):
+        super().__init__()
+        self.vocabulary, self.live, self.peak, self.kinds = vocabulary, Counter(), Counter(), {}
+        self.backward = False
+
+    def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if self.backward and function in IN_PLACE and isinstance(args[0], torch.Tensor):
+            storage = args[0].untyped_storage()
+            if self.kinds.get(storage._cdata) in ("activations", "logits"):
+                self.drop(storage._cdata, storage.nbytes())
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.add(tensor)
+        return result
+
+    def add(self, tensor: torch.Tensor, kind: str | None = None) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self.kinds:
+            self.kinds[key] = kind or ("logits" if tensor.shape[-1:] == (self.vocabulary,) else "activations")
+            self.live[self.kinds[key]] += storage.nbytes()
+            weakref.finalize(storage, self.drop, key, storage.nbytes())
+            if self.live.total() > self.peak.total():
+                self.peak = self.live.copy()
+
+    def call(self, tensor: torch.Tensor, kind: str) -> None:
+        """Count a tensor as another kind from now on."""
+        key, size = tensor.untyped_storage()._cdata, tensor.untyped_storage().nbytes()
+        self.live[self.kinds[key]] -= size
+        self.kinds[key] = kind
+        self.live[kind] += size
+
+    def drop(self, key: int, size: int) -> None:
+        if key in self.kinds:
+            self.live[self.kinds.pop(key)] -= size
+
+
+def make(run: Run, config, head: str):
+    auto = AutoModelForCausalLM
+    if head == "score":
+        auto = AutoModelForTokenClassification if run.step_level else AutoModelForSequenceClassification
+        labels = {"num_labels": 1, "id2label": {0: "score"}, "label2id": {"score": 0}, "pad_token_id": 0}
+        config = type(config).from_dict(config.to_dict() | labels)
+    model = auto.from_config(config, dtype=run.dtype, attn_implementation="sdpa")
+    if run.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if run.peft_config:
+        if run.checkpointing:
+            model.enable_input_require_grads()
+        peft_config = copy.copy(run.peft_config)
+        if head == "score":  # the new head is trained whole
+            peft_config.task_type = "TOKEN_CLS" if run.step_level else "SEQ_CLS"
+            peft_config.modules_to_save, peft_config.exclude_modules = ["score"], ["score"]
+        model = get_peft_model(model, peft_config)
+        if run.quantized and run.engine.startswith("zero"):
+            for parameter in model.parameters():
+                if parameter.requires_grad:  # as TRL does, where recipes._common.keep_small_steps doesn't undo it
+                    parameter.data = parameter.data.to(torch.bfloat16)
+    return model.train()
+
+
+def make_fake(model) -> None:
+    """Put tensors that claim to be on the CPU in place of a model's on the meta device, where autocast does nothing."""
+    made = {}
+    for module in model.modules():
+        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            if tensor is None:
+                continue
+            if id(tensor) not in made:
+                made[id(tensor)] = tensor, torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                if isinstance(tensor, torch.nn.Parameter):
+                    fake = torch.nn.Parameter(made[id(tensor)][1], requires_grad=tensor.requires_grad)
+                    made[id(tensor)] = tensor, fake
+            of_module = module._parameters if name in module._parameters else module._buffers
+            of_module[name] = made[id(tensor)][1]
+
+
+def bytes_of(run: Run, model) -> int:
+    """Of all weights: of a quantised model, its linear layers but for the head are, and what is trained isn't."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    small = set()
+    if run.quantized:
+        linear = (m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
+        small = {m.weight for m in linear if not m.weight.requires_grad}
+    size = lambda p: run.quantized if p in small else p.element_size()  # noqa: E731
+    return int(sum(p.numel() * size(p) for p in model.parameters()))
