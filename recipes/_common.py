@@ -40,6 +40,15 @@ def say(text: str) -> None:
     PartialState().on_main_process(print)(text, flush=True)
 
 
+def leave() -> None:
+    """Part from the other processes, at a good end alone: after an error this would wait for them.
+
+    A process that ends without it is now and then aborted by gloo's threads ("terminate called without an active exception"),
+    and its launcher then kills the others, which may still be writing.
+    """
+    PartialState().destroy_process_group()
+
+
 def load_tokenizer(
     model: str | None,
     revision: str = "main",

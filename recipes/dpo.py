@@ -106,3 +106,4 @@ def reference_of(args: DPORecipe, tokenizer, training_args: DPOConfig, model_arg
 
 if __name__ == "__main__":
     main(*parse((DPORecipe, DPOConfig, ModelConfig), doc=__doc__, check=check))
+    common.leave()

@@ -121,3 +121,4 @@ def describe(result: dict) -> str:
 
 if __name__ == "__main__":
     main(*parse((Evaluation, GRPORecipe, GRPOConfig, ModelConfig), doc=__doc__, check=check))
+    common.leave()

@@ -121,3 +121,4 @@ def generation(training_args: GRPOConfig):
 
 if __name__ == "__main__":
     main(*parse((GRPORecipe, GRPOConfig, ModelConfig), doc=__doc__, check=check))
+    common.leave()

@@ -243,3 +243,4 @@ def models(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, t
 
 if __name__ == "__main__":
     main(*parse((PPORecipe, PPOConfig, ModelConfig), doc=__doc__, check=check))
+    common.leave()

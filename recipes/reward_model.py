@@ -181,3 +181,4 @@ def first_difference(a: list[int], b: list[int]) -> int:
 
 if __name__ == "__main__":
     main(*parse((RewardModelRecipe, RewardConfig, ModelConfig), doc=__doc__, check=check))
+    common.leave()

@@ -257,3 +257,4 @@ def describe(result: dict) -> str:
 
 if __name__ == "__main__":
     main(*parse((Sampling, GRPORecipe, GRPOConfig, ModelConfig), doc=__doc__, check=check))
+    common.leave()

@@ -79,3 +79,4 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
 
 if __name__ == "__main__":
     main(*parse((SFTRecipe, SFTConfig, ModelConfig), doc=__doc__, check=check))
+    common.leave()

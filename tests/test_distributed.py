@@ -32,6 +32,7 @@ import gc, json, os, runpy, signal, sys
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from transformers import Trainer
+from recipes import _common
 
 COMPLETIONS, at, step = 32, [0, 0], Trainer.training_step
 
@@ -49,12 +50,16 @@ def noted(self, *args, **kwargs):
     return step(self, *args, **kwargs)
 
 torch.multinomial, Trainer.training_step = multinomial, noted
-for module, argv, kill in json.loads(sys.argv[1]):
+commands, left, leave = json.loads(sys.argv[1]), [], _common.leave
+_common.leave = lambda: left.append(module)  # the other processes are needed again
+for module, argv, kill in commands:
     sys.argv = [module, *argv]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     gc.collect()
     AcceleratorState._reset_state()
     GradientState._reset_state()
+leave()
+assert left == [module for module, *_ in commands] and not torch.distributed.is_initialized()
 """
 LORA = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "5e-3")
 LORA += ("--lora_dropout", "0")  # it is 0.05 in TRL, and each process drops other parts
