@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch._subclasses import FakeTensorMode
 
-from recipes._shapes import Run, bytes_of, make, make_fake
+from recipes._shapes import Run, bytes_of, make, make_fake, sizes
 from recipes._steps import sampling, training
 
 GIB = 2**30
@@ -97,11 +97,13 @@ def engine(run: Run, models: list, frozen: int, pure: torch.dtype | None, result
     else:
         always += Counter(weights=weights / n - weights, frozen_models=frozen / n - frozen)
         always += Counter(gradients=accumulated, buckets=bucket)
-        # DeepSpeed lets go of a layer at once where sampling breaks the order in which it saw the layers; its largest weight
-        # is there then. Else it keeps up to MAX_LIVE. A bucket is copied to be reduced.
-        largest = max(p.numel() for model in models for p in model.parameters())
-        live = largest if run.recipe in ("grpo", "ppo") else min(result.parameters, MAX_LIVE)
-        at_loss = Counter(gathered=weights * live / result.parameters)
+        # A bucket is copied to be reduced. DeepSpeed keeps up to MAX_LIVE weights, but lets go of each at once where sampling
+        # breaks the order in which it saw the layers: the largest is there then, and what autograd holds on to for bitsandbytes.
+        gathered = weights * min(1.0, MAX_LIVE / result.parameters)
+        if run.recipe in ("grpo", "ppo"):
+            quantized, others = (sum(parts, []) for parts in zip(*(sizes(run, model) for model in models), strict=True))
+            gathered = max(others) + (0 if run.checkpointing else sum(quantized))
+        at_loss = Counter(gathered=gathered)
         at_update = Counter(gradients=master / n, buckets=bucket)
     if run.offload_optimizer:
         result.host = int(always.pop("optimizer") + at_update.pop("gradients"))

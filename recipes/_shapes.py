@@ -126,12 +126,16 @@ def make_fake(model) -> None:
             of_module[name] = made[id(tensor)][1]
 
 
-def bytes_of(run: Run, model) -> int:
-    """Of all weights: of a quantised model, its linear layers but for the head are, and what is trained isn't."""
+def sizes(run: Run, model) -> tuple[list[float], list[float]]:
+    """Bytes of each weight that is quantised, and of each that is not: the head isn't, nor what is trained."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     small = set()
     if run.quantized:
         linear = (m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
         small = {m.weight for m in linear if not m.weight.requires_grad}
-    size = lambda p: run.quantized if p in small else p.element_size()  # noqa: E731
-    return int(sum(p.numel() * size(p) for p in model.parameters()))
+    others = [p for p in model.parameters() if p not in small]
+    return [p.numel() * run.quantized for p in small], [p.numel() * p.element_size() for p in others]
+
+
+def bytes_of(run: Run, model) -> int:
+    return int(sum(map(sum, sizes(run, model))))
