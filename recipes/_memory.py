@@ -101,8 +101,9 @@ def engine(run: Run, models: list, frozen: int, pure: torch.dtype | None, result
         # breaks the order in which it saw the layers: the largest is there then, and what autograd holds on to for bitsandbytes.
         gathered = weights * min(1.0, MAX_LIVE / result.parameters)
         if run.recipe in ("grpo", "ppo"):
-            quantized, others = (sum(parts, []) for parts in zip(*(sizes(run, model) for model in models), strict=True))
-            gathered = max(others) + (0 if run.checkpointing else sum(quantized))
+            parts = [sizes(run, model) for model in models]
+            gathered = max(max(others) for _, others in parts)
+            gathered += 0 if run.checkpointing else sum(sum(quantized) for quantized, _ in parts)
         at_loss = Counter(gathered=gathered)
         at_update = Counter(gradients=master / n, buckets=bucket)
     if run.offload_optimizer:
