@@ -2,11 +2,13 @@
 
 The run: bfloat16 computation, gradient checkpointing, prompts of 512 tokens and completions of 1,024, one completion a device
 and micro-step, accumulated, 8 sampled together on each device by transformers, beta 0. A cell has the first engine, of those
-that cost ever more communication, under which the peak leaves a tenth of the device free, and that peak.
+that cost ever more, under which the peak leaves a tenth of the device free, and that peak in GB; + what is offloaded to the
+machine's own memory, for each device.
 
 Run: python benchmarks/what_fits.py
 """
 
+import functools
 import sys
 
 import torch
@@ -25,16 +27,15 @@ SHAPES = {
     "32B": (5120, 27648, 64, 40, 8, 152064, False),
 }
 MACHINES = {"1 x 24 GB": (1, 24), "1 x 80 GB": (1, 80), "4 x 80 GB": (4, 80), "8 x 80 GB": (8, 80)}
-OFFLOADED = {"offload_optimizer": True, "offload_params": True}
-ONE, MANY = (
-    {"": ("none", {})},
-    {
-        "DDP": ("ddp", {}),
-        "ZeRO-2": ("zero2", {}),
-        "ZeRO-3": ("zero3", {}),
-        "ZeRO-3, offloaded": ("zero3", OFFLOADED),
-    },
-)
+# launch file: engine, what is offloaded, whether one GPU gains by it; in the order of what they cost
+ENGINES = {
+    "single_gpu": ("none", {}, True),
+    "multi_gpu": ("ddp", {}, False),
+    "zero2": ("zero2", {}, False),
+    "zero3": ("zero3", {}, False),
+    "zero2_offload": ("zero2", {"offload_optimizer": True}, True),
+    "zero3_offload": ("zero3", {"offload_optimizer": True, "offload_params": True}, True),
+}
 FREE = 0.1
 
 
@@ -51,7 +52,10 @@ def config(size: str) -> Qwen2Config:
     )
 
 
-def peak_gb(size: str, kind: str, processes: int, engine: str, options: dict) -> float:
+@functools.cache
+def peak_gb(size: str, kind: str, processes: int, name: str) -> tuple[float, float]:
+    """Of a device, and of a machine's memory for each device."""
+    engine, offloaded, _ = ENGINES[name]
     adapter = LoraConfig(r=16, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     run = memory.Run(
         recipe="grpo",
@@ -69,19 +73,20 @@ def peak_gb(size: str, kind: str, processes: int, engine: str, options: dict) ->
         checkpointing=True,
         engine=engine,
         processes=processes,
-        **options,
+        **offloaded,
     )
-    return memory.estimate(run).peak / 1e9
+    found = memory.estimate(run)
+    print(size, kind, processes, name, f"{found.peak / 1e9:.1f}", file=sys.stderr, flush=True)
+    return found.peak / 1e9, found.host / 1e9
 
 
 def cell(size: str, kind: str, processes: int, gigabytes: float) -> str:
-    for name, (engine, options) in (ONE if processes == 1 else MANY).items():
-        if kind == "QLoRA" and engine == "zero3":
+    for name, (engine, _, on_one) in ENGINES.items():
+        if (processes == 1 and not on_one) or (processes > 1 and engine == "none"):
             continue
-        peak = peak_gb(size, kind, processes, engine, options)
-        print(size, kind, processes, name, f"{peak:.1f}", file=sys.stderr, flush=True)
+        peak, host = peak_gb(size, kind, processes, name)
         if peak <= (1 - FREE) * gigabytes:
-            return f"{name}{': ' if name else ''}{peak:.0f}"
+            return f"{name}: {peak:.0f}" + (f" + {host:.0f}" if host else "")
     return "–"
 
 

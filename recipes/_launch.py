@@ -39,7 +39,8 @@ class Launch:
             machines=content.get("num_machines", 1),
             engine=engine,
             mixed_precision=str(content.get("mixed_precision", "no")),
-            use_cpu=bool(content.get("use_cpu")),
+            # accelerate leaves DeepSpeed out where the file says use_cpu: there it is the run's own key that decides
+            use_cpu=None if kind == "DEEPSPEED" else bool(content.get("use_cpu")),
             offload_optimizer=deepspeed.get("offload_optimizer_device", "none") != "none",
             offload_params=deepspeed.get("offload_param_device", "none") != "none",
         )
@@ -67,11 +68,14 @@ class Launch:
 
 
 @contextlib.contextmanager
-def world_size(processes: int):
-    """So many processes where a recipe's check looks for their number."""
-    before = os.environ.get("WORLD_SIZE")
-    os.environ["WORLD_SIZE"] = str(processes)
+def as_launched(launch: Launch):
+    """What a recipe's check sees of a launch: how many processes there are, and FSDP."""
+    fsdp = "true" if launch.engine == "fsdp" else "false"
+    said = {"WORLD_SIZE": str(launch.processes), "ACCELERATE_USE_FSDP": fsdp}
+    before = {key: os.environ.get(key) for key in said}
+    os.environ.update(said)
     try:
         yield
     finally:
-        os.environ.pop("WORLD_SIZE") if before is None else os.environ.__setitem__("WORLD_SIZE", before)
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.__setitem__(key, value)

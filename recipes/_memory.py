@@ -107,7 +107,8 @@ def engine(run: Run, models: list, frozen: int, pure: torch.dtype | None, result
         at_loss = Counter(gathered=gathered)
         at_update = Counter(gradients=master / n, buckets=bucket)
     if run.offload_optimizer:
-        result.host = int(always.pop("optimizer") + at_update.pop("gradients"))
+        at_loss.pop("gradients", None)
+        result.host = int(always.pop("optimizer") + always.pop("gradients", 0) + at_update.pop("gradients"))
     if run.offload_params:
         result.host += int(always.pop("weights"))
     return always, at_loss, at_update

@@ -1,17 +1,16 @@
 """A stage of recipes.r1: its command, what its result is made from, and whether that result is there."""
 
-import contextlib
 import hashlib
 import importlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import yaml
-
 from recipes import _common as common
-from recipes import _launch
+from recipes import check
 from recipes._config import classes_of, merged
+from recipes._findings import Check
+from recipes._launch import Launch, as_launched
 
 RECIPES = ("sft", "reward_model", "dpo", "ppo", "grpo", "sample", "merge", "evaluate")
 # recipe -> (what it writes last, where what it measured is); the trainers write both into summary.json
@@ -62,6 +61,24 @@ class Stage:
         resume = [] if self.recipe in (*RESULTS, *STARTS_OVER) else ["--resume_from_checkpoint", "true"]
         return [*start, "-m", f"recipes.{self.recipe}", *self.arguments(stages), *resume]
 
+    def stand_in(self, stages: dict[str, "Stage"], unmade: set[str]) -> str:
+        """The model that this stage makes, or, while it isn't made, the one that it begins with: of the same shape and tokens."""
+        if self.name not in unmade:
+            return str(self.product)
+        source = self.takes.get("model_name_or_path")
+        begins_with = self.made_from(stages)["model_name_or_path"]
+        return stages[source].stand_in(stages, unmade) if source else begins_with
+
+    def looked_at(self, stages: dict[str, "Stage"], unmade: set[str]) -> Check | None:
+        """recipes.check's findings, with stand-ins for models that aren't made yet; None where it trains on rows that aren't."""
+        takes = {key: stages[name] for key, name in self.takes.items() if name in unmade}
+        if any(stage.recipe in RESULTS for stage in takes.values()):
+            return None
+        kept = {key: name for key, name in self.takes.items() if key not in takes}
+        models = {key: stage.stand_in(stages, unmade) for key, stage in takes.items()}
+        argv = replace(self, takes=kept, keys=self.keys | models).arguments(stages)
+        return check.run(self.recipe, argv, Launch.of_file(self.launch) if self.launch else Launch())
+
     def made_from(self, stages: dict[str, "Stage"]) -> dict[str, str | dict]:
         """All that decides the result, but for the code. Raises ValueError, with the stage's name, for what its recipe refuses.
 
@@ -69,7 +86,7 @@ class Stage:
         """
         module = importlib.import_module(f"recipes.{self.recipe}")
         try:
-            with world_size(self.launch):
+            with as_launched(Launch.of_file(self.launch) if self.launch else Launch()):
                 given = merged(classes_of(module.main), self.arguments(stages), getattr(module, "check", None))
         except ValueError as error:
             raise ValueError(f"stage {self.name!r}: {error}") from error
@@ -134,14 +151,3 @@ def digest(path: Path) -> str:
     sizes = {file: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
     listed = [(file.name, size if size > 2**20 else digest(file)) for file, size in sizes.items()]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def world_size(launch: str | None):
-    """The number of processes of a launch file where a recipe's check looks for it. Raises ValueError."""
-    try:
-        count = yaml.safe_load(Path(launch).read_text()).get("num_processes", 1) if launch else 1
-    except (OSError, AttributeError, yaml.YAMLError) as error:
-        raise ValueError(f"launch={launch!r}: there is no accelerate config to read") from error
-    with _launch.world_size(count):
-        yield

@@ -29,7 +29,7 @@ from recipes import _common as common
 from recipes import _cost, _wiring
 from recipes._config import TRAINING, classes_of, merged
 from recipes._findings import Check
-from recipes._launch import Launch, world_size
+from recipes._launch import Launch, as_launched
 
 COMPARED = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "bitsandbytes")
 
@@ -42,7 +42,7 @@ def run(recipe: str, argv: list[str], launch: Launch, device_gb: float | None = 
         for f in fields(c):
             check.defaults[f.name] = f.default if f.default is not MISSING else None
     try:
-        with world_size(launch.processes):
+        with as_launched(launch):
             check.given = merged(classes_of(module.main), argv, module.check)
     except ValueError as error:
         check.say("fail", "keys", error)

@@ -28,8 +28,9 @@ from pathlib import Path
 import psutil  # finds what a killed run left running; accelerate needs it too
 
 from recipes import _common as common
-from recipes._config import nearest, parse, refusing
+from recipes._config import TRAINING, nearest, parse, refusing
 from recipes._stages import RECIPES, Stage
+from recipes.check import show
 
 MARK = "R1_RECIPES_STAGE"  # in the environment of all of a stage's processes: the folder that they write into
 STOP_S = 30.0  # for processes to end by themselves
@@ -44,7 +45,9 @@ class R1:
     launch: str | None = field(
         default=None, metadata={"help": "an accelerate config for all stages; null: one process"}
     )
-    dry_run: bool = field(default=False, metadata={"help": "print the commands that would be run, and run none"})
+    dry_run: bool = field(
+        default=False, metadata={"help": "print the commands that would be run, check each, and run none"}
+    )
     from_: str | None = field(default=None, metadata={"help": "run this stage and those after it, if they need to be"})
     only: list[str] | None = field(default=None, metadata={"help": "run these stages, if they need to be"})
 
@@ -102,7 +105,7 @@ def main(args: R1, _given: dict) -> None:
             stage.made_from(stages)  # refused now, not after hours
         if not args.dry_run:
             held.enter_context(alone(out))
-        unmade = set()  # stages whose result is not what it will be
+        unmade, failing = set(), False  # stages whose result is not what it will be
         for name, stage in stages.items():
             after = sorted(unmade & set(stage.takes.values()))
             state = f"after {' and '.join(after)}" if after else stage.state(stages)
@@ -115,6 +118,8 @@ def main(args: R1, _given: dict) -> None:
                     if name in chosen
                     else f"# {name}: left out"
                 )
+                if args.dry_run and name in chosen and stage.recipe in TRAINING:
+                    failing |= look(stage, stages, unmade)
             elif after:
                 raise ValueError(
                     f"stage {name!r} takes the result of {after[0]!r}, which isn't made or not up to date: run it too"
@@ -127,6 +132,19 @@ def main(args: R1, _given: dict) -> None:
             result = {"stages": [{"name": name} | stage.figures() for name, stage in stages.items()]}
             common.write_summary(args.output_dir, result | common.provenance())
             common.say(f"\n{len(stages)} stages are done: {out / common.SUMMARY}")
+    if failing:
+        sys.exit(2)
+
+
+def look(stage: Stage, stages: dict[str, Stage], unmade: set[str]) -> bool:
+    """Print what recipes.check finds of a stage, but for what is as it should be and says no more. Returns whether it fails."""
+    found = stage.looked_at(stages, unmade - {stage.name})
+    if found is None:
+        print("not checked: its rows aren't made yet")
+        return False
+    found.findings = [f for f in found.findings if f[0] != "pass" or f[1] in ("length", "memory", "disk")]
+    show(found, as_json=False)
+    return any(status == "fail" for status, _, _ in found.findings)
 
 
 def run(stage: Stage, stages: dict[str, Stage]) -> None:

@@ -1,6 +1,7 @@
 """The check before a run: what is right passes, what would go wrong fails with the way out, and nothing is loaded for it."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -80,7 +81,8 @@ def test_every_config_passes_under_its_own_launch_line(path, base, chatty):
 def test_every_launch_file_passes_with_the_tiny_run(path, base):
     """GPUs where it is for them; a run that adds up on 16 devices does on fewer."""
     launch = check.Launch.of_file(str(path))
-    where = ["--use_cpu", "true" if launch.use_cpu else "false"]
+    on_cpu = launch.use_cpu or path.stem.startswith("cpu_")
+    where = ["--use_cpu", "true" if on_cpu else "false"]
     where += ["--bf16", "true"] if launch.mixed_precision == "bf16" else []
     report = look("--config", TINY, "--model_name_or_path", base, "--held_out", "0", *where, launch=launch)
     assert not found(report, "fail") and not found(report, "skip")
@@ -104,7 +106,7 @@ def test_the_arithmetic_is_said_in_words(base):
         (["--num_generations", "7"], {}, "keys", ["num_generations=7", "nearest"]),
         (["--lerning_rate", "1"], {}, "keys", ["lerning_rate", "'learning_rate'"]),
         (["--use_cpu", "false"], {"use_cpu": True}, "launch", ["say --use_cpu true"]),
-        ([], {"engine": "zero2", "processes": 2}, "launch", ["x.yaml is for GPUs"]),
+        ([], {"engine": "ddp", "processes": 2}, "launch", ["x.yaml is for GPUs"]),
         (["--held_out", "9"], {"engine": "zero3", "use_cpu": True}, "launch", ["held_out=9", "ZeRO-3"]),
         (
             ["--held_out", "0"],
@@ -145,6 +147,26 @@ def test_a_template_that_begins_the_thoughts_fails_with_the_mend(base, tmp_path,
         assert "golds earn 1, junk and silence 0" in found(report, "pass")["reward think_format"]
     else:
         assert failing in failed["prompt"]
+
+
+def test_what_a_recipe_refuses_of_a_launch_fails(monkeypatch):
+    monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
+    fsdp = check.Launch.of_file("accelerate_configs/fsdp2.yaml")
+    report = look("--config", "recipes/configs/ppo/tiny.yaml", "--use_cpu", "false", recipe="ppo", launch=fsdp)
+    assert "FSDP" in found(report, "fail")["keys"] and "ACCELERATE_USE_FSDP" not in os.environ
+
+
+@pytest.mark.parametrize("engine", ["zero2", "zero3"])
+def test_what_is_offloaded_is_in_main_memory_instead(engine, base):
+    argv = ["--config", TINY, "--model_name_or_path", base, "--use_cpu", "false", "--bf16", "true", "--held_out", "0"]
+    kept, offloaded = (
+        look(*argv, launch=check.Launch.of_file(f"accelerate_configs/{name}.yaml")).estimate
+        for name in (engine, f"{engine}_offload")
+    )
+    assert kept.host == 0 and offloaded.host > 0
+    for moment, parts in offloaded.moments.items():
+        assert not parts["optimizer"] and not parts["gradients"], moment
+        assert set(kept.moments[moment] - parts) <= {"optimizer", "gradients", "weights"}
 
 
 def test_broken_gold_is_counted_and_gold_that_earns_nothing_fails(base, tmp_path):

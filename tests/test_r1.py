@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -473,6 +474,24 @@ def test_a_dry_run_prints_commands_for_a_shell_and_does_nothing(base, tmp_path, 
     assert "--resume_from_checkpoint" not in told["traces"] and told["traces"][-2] == "--output"
 
 
+def test_a_dry_run_checks_what_trains_and_fails_where_a_run_would(base, tmp_path, monkeypatch, capsys):
+    nothing_runs(monkeypatch)
+    stages = pipeline(base, tmp_path)
+    run_r1("--config", write(tmp_path, stages), "--dry_run")
+    told = re.split("^# ", capsys.readouterr().out, flags=re.M)[1:]
+    cold_start, grpo, traces, sft = (" ".join(text.split()) for text in told)
+    assert "6 optimizer steps" in cold_start and "6 optimizer steps, 192 completions" in grpo
+    assert "all pass" in grpo and "GiB a device" in grpo, "on the base, until cold_start has made a model"
+    assert "optimizer steps" not in traces and sft.endswith("not checked: its rows aren't made yet")
+    stages[1]["launch"] = "accelerate_configs/cpu_zero3.yaml"
+    path = write(tmp_path, stages)
+    with pytest.raises(SystemExit) as ended:
+        run_r1("--config", path, "--dry_run")
+    out = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 2 and out.count(" fail launch ") == 1 and "held_out=20: ZeRO-3" in out
+    run_r1("--config", path, "--dry_run", "--only", "cold_start")
+
+
 def test_a_dry_run_of_what_is_there_says_what_would_be_made_again_and_why(here, monkeypatch, capsys):
     nothing_runs(monkeypatch)
     stages = yaml.safe_load((here / "r1.yaml").read_text())["stages"]
@@ -636,7 +655,8 @@ def test_a_stage_is_launched_as_its_file_says(tmp_path, monkeypatch, capsys):
     line = refused(capsys, "--config", write(tmp_path, stages), "--dry_run")
     assert "num_generations=8" in line and "4 per device x 1 processes" in line
     stages[1]["launch"] = "accelerate_configs/cpu_zero2.yaml"
-    run_r1("--config", write(tmp_path, stages), "--dry_run")
+    with pytest.raises(SystemExit):  # the model isn't there
+        run_r1("--config", write(tmp_path, stages), "--dry_run")
     told = commands(capsys.readouterr().out)
     start = ["accelerate", "launch", "--config_file", "accelerate_configs/cpu_zero2.yaml", "-m", "recipes.grpo"]
     assert told["cold_start"][:3] == ["python", "-m", "recipes.sft"] and told["zero"][:6] == start
@@ -651,7 +671,8 @@ def test_one_launch_file_for_all_stages_but_those_of_one_process(tmp_path, monke
     merged = {"name": "merged", "recipe": "merge", "takes": {"model_name_or_path": "zero"}}
     stages = [*good(), merged]
     stages[1]["launch"] = "accelerate_configs/single_gpu.yaml"
-    run_r1("--config", write(tmp_path, stages, launch="accelerate_configs/cpu_zero2.yaml"), "--dry_run")
+    with pytest.raises(SystemExit):  # the model isn't there
+        run_r1("--config", write(tmp_path, stages, launch="accelerate_configs/cpu_zero2.yaml"), "--dry_run")
     told = commands(capsys.readouterr().out)
     assert told["cold_start"][3] == "accelerate_configs/cpu_zero2.yaml"
     assert told["zero"][3] == "accelerate_configs/single_gpu.yaml", "a stage's own wins"
@@ -665,7 +686,7 @@ def test_a_changed_launch_file_is_a_change(tmp_path):
     )
     made = []
     for processes in (1, 2):
-        launch.write_text(f"num_processes: {processes}\n")
+        launch.write_text(f"distributed_type: MULTI_CPU\nnum_processes: {processes}\n")
         made.append(stage.made_from({}))
     assert {key for key in made[0] if made[0][key] != made[1][key]} == {"launch (contents)"}
 

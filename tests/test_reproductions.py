@@ -1,7 +1,6 @@
 """The configs that reproduce a published run say what it said: the source is beside each number, and so is what departs from it."""
 
 import importlib
-import os
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import pytest
 from conftest import REPO
 
 from recipes._config import classes_of, merged
-from recipes._stages import world_size
+from recipes._launch import Launch, as_launched
 
 
 @dataclass(kw_only=True)
@@ -135,18 +134,17 @@ def read(name: str) -> tuple[dict, str, int]:
     path = Path(REPO, "recipes/configs", f"{name}.yaml")
     (line,) = re.findall(r"^# Launch: (.*)$", path.read_text(), re.M)
     words = shlex.split(line)
-    launch = words[words.index("--config_file") + 1]
+    launch = Launch.of_file(words[words.index("--config_file") + 1])
     assert words[words.index("-m") + 1 :][:3] == [
         f"recipes.{path.parent.name}",
         "--config",
         str(path.relative_to(REPO)),
     ]
     recipe = importlib.import_module(f"recipes.{path.parent.name}")
-    processes = int(words[words.index("--num_processes") + 1]) if "--num_processes" in words else None
-    with world_size(None if processes else launch):
-        os.environ["WORLD_SIZE"] = str(processes or os.environ["WORLD_SIZE"])
-        given = merged(classes_of(recipe.main), ["--config", str(path)], recipe.check)
-        return given, line, int(os.environ["WORLD_SIZE"])
+    if "--num_processes" in words:
+        launch.processes = int(words[words.index("--num_processes") + 1])
+    with as_launched(launch):
+        return merged(classes_of(recipe.main), ["--config", str(path)], recipe.check), line, launch.processes
 
 
 @pytest.mark.parametrize("name", RUNS)
