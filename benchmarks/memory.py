@@ -26,6 +26,7 @@ REPO = Path(__file__).resolve().parents[1]
 # freed blocks of more than 64 KiB go back to the system at once
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "2"}
 ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "TRL_EXPERIMENTAL_SILENCE": "1"}
+ENVIRONMENT |= {"PYTHONFAULTHANDLER": "1"}  # a process that is aborted says where
 LORA = "--use_peft true --lora_r 16 --lora_dropout 0.0 --lora_target_modules all-linear"
 KINDS = {"full": "", "LoRA": LORA, "QLoRA": f"{LORA} --load_in_4bit true --use_bnb_nested_quant true"}
 EVERY = "--template plain --use_cpu true --report_to none --save_strategy no --logging_steps 1"
@@ -124,7 +125,7 @@ def peak_mib(command: list[str], log: Path) -> float:
         process = subprocess.Popen(command, cwd=REPO, env=os.environ | ENVIRONMENT, stdout=out, stderr=out)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"{' '.join(command)} failed: {log.read_text()[-2000:]}")
+        raise RuntimeError(f"{' '.join(command)} failed: {log.read_text()[-8000:]}")
     return usage.ru_maxrss / 2**10
 
 

@@ -3,7 +3,7 @@
 The run: bfloat16 computation, gradient checkpointing, prompts of 512 tokens and completions of 1,024, one completion a device
 and micro-step, accumulated, 8 sampled together on each device by transformers, beta 0. A cell has the first engine, of those
 that cost ever more, under which the peak leaves a tenth of the device free, and that peak in GB; + what is offloaded to the
-machine's own memory, for each device.
+machine's own memory, for each device. A figure alone is that of single_gpu or multi_gpu.
 
 Run: python benchmarks/what_fits.py
 """
@@ -86,7 +86,8 @@ def cell(size: str, kind: str, processes: int, gigabytes: float) -> str:
             continue
         peak, host = peak_gb(size, kind, processes, name)
         if peak <= (1 - FREE) * gigabytes:
-            return f"{name}: {peak:.0f}" + (f" + {host:.0f}" if host else "")
+            said = f"{peak:.0f}" if name in ("single_gpu", "multi_gpu") else f"{peak:.0f}, {name}"
+            return said + (f" + {host:.0f}" if host else "")
     return "–"
 
 

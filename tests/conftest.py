@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads beside anything else are ten times slower
 os.environ["WANDB_MODE"] = "disabled"  # the tests of W&B set their own
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["PYTHONFAULTHANDLER"] = "1"  # a process that is aborted says where
 
 import pytest
 

@@ -149,7 +149,7 @@ def logits(folder: Path) -> torch.Tensor:
     return model(input_ids=tokens).logits
 
 
-@pytest.mark.parametrize("engine", ["multi_gpu", "zero1", "zero2"])
+@pytest.mark.parametrize("engine", ["multi_gpu", "zero1", "zero2", "zero2_offload", "zero3_offload"])
 def test_two_processes_are_one(base, one, tmp_path, engine):
     launch(engine, [command(run, base, tmp_path / run, processes=2) for run in FULL], tmp_path)
     for run in FULL:
