@@ -12,7 +12,7 @@ demo: $(VENV)/.built
 
 # one thread: two torch processes that each take every core slow each other down tenfold
 test: $(VENV)/.built
-	@echo "== tests: a few minutes on 2 cores"
+	@echo "== tests: about 25 minutes on 2 cores, by real training runs"
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest
 
 lint: $(VENV)/.built

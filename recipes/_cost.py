@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from trl import ModelConfig
 
-from recipes import _common as common
 from recipes import _memory as memory
+from recipes import _model
 from recipes._findings import Check, Skipped, config_of, mixed, need
 
 FULL, TIGHT = 0.95, 0.85  # shares of a device: the CUDA context and fragmentation are not in the estimate
@@ -44,7 +44,7 @@ def memory_of(check: Check) -> memory.Run:
     need(check, "config", "lengths")
     per_device, accumulation = check["per_device_train_batch_size"], check["gradient_accumulation_steps"] or 1
     model_args = ModelConfig(**{f.name: check.given[f.name] for f in fields(ModelConfig) if f.name in check.given})
-    peft_config = common.peft_config(model_args)
+    peft_config = _model.peft_config(model_args)
     prompt, completion = check.lengths
     if check.recipe == "sft" and check["packing"]:
         prompt, completion = 0, check["max_length"]

@@ -18,8 +18,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import ModelConfig, get_quantization_config
 from trl.trainer.utils import selective_log_softmax
 
-from recipes import _common as common
-from recipes import _rows
+from recipes import _model, _rows
 from rewards.think_format import think_format
 
 
@@ -114,9 +113,9 @@ def load_model(model_args: ModelConfig, training_args):
         name,
         trust_remote_code=training_args.trust_remote_code,
         quantization_config=get_quantization_config(model_args),
-        **common.model_init_kwargs(model_args),
+        **_model.model_init_kwargs(model_args),
     )
-    common.spare_copies(model)
+    _model.spare_copies(model)
     return model.to(training_args.device).eval()
 
 

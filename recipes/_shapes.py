@@ -105,7 +105,7 @@ def make(run: Run, config, head: str):
         model = get_peft_model(model, peft_config)
         if run.quantized and run.engine.startswith("zero"):
             for parameter in model.parameters():
-                if parameter.requires_grad:  # as TRL does, where recipes._common.keep_small_steps doesn't undo it
+                if parameter.requires_grad:  # as TRL does, where recipes._model.keep_small_steps doesn't undo it
                     parameter.data = parameter.data.to(torch.bfloat16)
     return model.train()
 

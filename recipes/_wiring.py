@@ -7,8 +7,7 @@ from statistics import median
 
 import data
 import rewards
-from recipes import _common as common
-from recipes import _perfect, _rows
+from recipes import _model, _perfect, _rows
 from recipes._findings import Check, config_of, mixed, mixed_here, need
 
 LOOKED_AT = 512  # rows, spread over the set
@@ -98,14 +97,14 @@ def generation(check: Check) -> None:
 def tokens(check: Check) -> None:
     name = check["model_name_or_path"]
     trust = check["trust_remote_code"] or False
-    check.tokenizer = common.load_tokenizer(name, check["model_revision"] or "main", trust)
+    check.tokenizer = _model.load_tokenizer(name, check["model_revision"] or "main", trust)
     if check["eos_token"]:
         check.tokenizer.eos_token = check["eos_token"]
     tokenizer = check.tokenizer
     if tokenizer.eos_token is None:
         raise ValueError(f"model_name_or_path={name!r}: its tokenizer has no end token, so nothing would ever end")
     if check.recipe in ("ppo", "reward_model"):
-        common.pad_apart(tokenizer, check["pad_token"])
+        _model.pad_apart(tokenizer, check["pad_token"])
     tagged = "<think>a</think><answer>b</answer>"
     seen = tokenizer.decode(tokenizer(tagged, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
     if (check["rewards"] or {}).keys() & {"think_format", "math_answer", "code_tests", "countdown"} and not all(

@@ -14,7 +14,7 @@ from transformers import set_seed
 from trl import DPOConfig, DPOTrainer, ModelConfig, get_quantization_config
 
 from recipes import _common as common
-from recipes import _rows
+from recipes import _model, _rows
 from recipes import _tracking as tracking
 from recipes._config import check_choices, parse, refusing
 from recipes._measure import HeldOut, load_model, sampling
@@ -47,7 +47,7 @@ def check(given: dict) -> None:
 def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, given: dict) -> None:
     with refusing():
         rows = _rows.load(args)
-        tokenizer = common.load_tokenizer(
+        tokenizer = _model.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
         reference = reference_of(args, tokenizer, training_args, model_args)
@@ -66,7 +66,7 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, giv
 
     tracking.prepare_wandb(training_args)
     before = held_out.before()
-    training_args.model_init_kwargs = common.model_init_kwargs(model_args)
+    training_args.model_init_kwargs = _model.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
     trainer = DPOTrainer(
         model=model_args.model_name_or_path,
@@ -75,9 +75,9 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, giv
         train_dataset=rows.select_columns(["prompt", "chosen", "rejected"]),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
-        peft_config=common.peft_config(model_args),
+        peft_config=_model.peft_config(model_args),
     )
-    common.keep_small_steps(trainer)
+    _model.keep_small_steps(trainer)
     shown = {"loss": "loss", "pair accuracy": "rewards/accuracies", "margin": "rewards/margins"}
     origin = tracking.follow(trainer, shown, args, model_args)
 
@@ -95,7 +95,7 @@ def reference_of(args: DPORecipe, tokenizer, training_args: DPOConfig, model_arg
     """The reference that is named, if one is. Raises ValueError where its log-probabilities would be of other tokens."""
     if args.reference is None:
         return None
-    other = common.load_tokenizer(args.reference, "main", training_args.trust_remote_code, "reference")
+    other = _model.load_tokenizer(args.reference, "main", training_args.trust_remote_code, "reference")
     if other.get_vocab() != tokenizer.get_vocab() or other.eos_token != tokenizer.eos_token:
         raise ValueError(
             f"reference={args.reference!r} has another tokenizer than {model_args.model_name_or_path!r}: name a model of "

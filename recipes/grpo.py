@@ -18,7 +18,7 @@ from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
 
 import rewards
 from recipes import _common as common
-from recipes import _generation, _rows, report
+from recipes import _generation, _model, _rows, report
 from recipes import _tracking as tracking
 from recipes._config import check_choices, parse, refusing
 from recipes._measure import HeldOut, sampling
@@ -70,7 +70,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
         _generation.need_vllm(training_args.use_vllm)
         reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in args.rewards}
         rows = _rows.load(args)
-        tokenizer = common.load_tokenizer(
+        tokenizer = _model.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
@@ -80,7 +80,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
     tracking.prepare_wandb(training_args)
     before = held_out.before()
     training_args.reward_weights = list(args.rewards.values())
-    training_args.model_init_kwargs = common.model_init_kwargs(model_args)
+    training_args.model_init_kwargs = _model.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
     trainer = GRPOTrainer(
         model=model_args.model_name_or_path,
@@ -89,10 +89,10 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, g
         train_dataset=rows,
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
-        peft_config=common.peft_config(model_args),
+        peft_config=_model.peft_config(model_args),
     )
-    common.spare_copies(trainer.model)
-    common.keep_small_steps(trainer)
+    _model.spare_copies(trainer.model)
+    _model.keep_small_steps(trainer)
     names = ["accuracy", *list(args.rewards)[1:]]
     shown = {name: f"rewards/{reward}/mean" for name, reward in zip(names, args.rewards, strict=True)}
     shown = {"reward": "reward"} | shown | {"length": "completions/mean_length"}

@@ -20,6 +20,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoConfig
 
 from recipes import _common as common
+from recipes import _model
 from recipes._config import parse, refusing
 
 SAID_FROM = 0.1
@@ -58,7 +59,7 @@ def main(args: Merge, _given: dict) -> None:
             )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"output_dir={str(folder)!r} already holds something: name another folder")
-        tokenizer = common.load_tokenizer(str(adapter), trust_remote_code=args.trust_remote_code, adapter=True)
+        tokenizer = _model.load_tokenizer(str(adapter), trust_remote_code=args.trust_remote_code, adapter=True)
         adapter_config = json.loads((adapter / "adapter_config.json").read_text())
         base, revision = adapter_config["base_model_name_or_path"], adapter_config.get("revision") or "main"
         try:

@@ -28,7 +28,7 @@ from trl.experimental.ppo import PPOConfig
 
 import rewards
 from recipes import _common as common
-from recipes import _rows, _scores, report
+from recipes import _model, _rows, _scores, report
 from recipes import _tracking as tracking
 from recipes._config import parse, refusing
 from recipes._measure import HeldOut, sampling
@@ -117,7 +117,7 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
     with refusing():
         reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in args.rewards}
         rows = _rows.load(args)
-        tokenizer = common.load_tokenizer(
+        tokenizer = _model.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
         check_tokens(args, tokenizer, model_args, training_args)
@@ -147,7 +147,7 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
         value_model=value,
         train_dataset=Dataset.from_dict({"input_ids": prompts, "row": range(len(prompts))}),
         data_collator=PromptCollator(tokenizer),
-        peft_config=common.peft_config(model_args),
+        peft_config=_model.peft_config(model_args),
     )
     shown = {"reward": "reward"} | {name: f"rewards/{name}/mean" for name in scorer.rewards}
     shown |= {"kl": "objective/kl", "length": "completions/mean_length"}
@@ -169,7 +169,7 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
 
 def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_args: PPOConfig) -> None:
     """Refuse models that don't speak the policy's tokens, and a pad token that would hide the end. Raises ValueError."""
-    common.pad_apart(tokenizer, args.pad_token)
+    _model.pad_apart(tokenizer, args.pad_token)
     for key in ("reward_model", "value_model"):
         name = getattr(args, key)
         if name and is_deepspeed_zero3_enabled() and (Path(name) / "adapter_config.json").is_file():
@@ -178,7 +178,7 @@ def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_a
                 "accelerate_configs/zero2.yaml, or train the reward model without use_peft"
             )
     if args.reward_model:
-        of_model = common.load_tokenizer(
+        of_model = _model.load_tokenizer(
             args.reward_model, trust_remote_code=training_args.trust_remote_code, key="reward_model", adapter=True
         )
         _scores.Kind.of(args.reward_model)
@@ -202,9 +202,9 @@ def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_a
 
 def models(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, tokenizer, rows, reward_funcs: dict):
     """The policy, the frozen reference (None under LoRA: the base is it), the value model, and the Scorer."""
-    init_kwargs = common.model_init_kwargs(model_args) | {"quantization_config": get_quantization_config(model_args)}
+    init_kwargs = _model.model_init_kwargs(model_args) | {"quantization_config": get_quantization_config(model_args)}
     trust = training_args.trust_remote_code
-    name, peft_config = model_args.model_name_or_path, common.peft_config(model_args)
+    name, peft_config = model_args.model_name_or_path, _model.peft_config(model_args)
     policy = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, **init_kwargs)
     reference = (
         None if peft_config else AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, **init_kwargs)

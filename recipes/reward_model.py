@@ -26,7 +26,7 @@ from trl import ModelConfig, RewardConfig, RewardTrainer, get_quantization_confi
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from recipes import _common as common
-from recipes import _rows, _scores
+from recipes import _model, _rows, _scores
 from recipes import _tracking as tracking
 from recipes._config import parse, refusing
 from recipes._scores import trajectory_return
@@ -99,10 +99,10 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         if args.held_out and is_deepspeed_zero3_enabled():
             raise ValueError(f"held_out={args.held_out}: ZeRO-3 holds no whole model to measure; say held_out: 0")
         rows = _rows.load(args)
-        tokenizer = common.load_tokenizer(
+        tokenizer = _model.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
-        common.pad_apart(tokenizer, training_args.pad_token)
+        _model.pad_apart(tokenizer, training_args.pad_token)
         rows, counts = _rows.usable_pairs(rows, tokenizer, training_args.max_length)
         held_out = _rows.load_held_out(args) if args.held_out else None
         if held_out is not None:
@@ -112,9 +112,9 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     tracking.prepare_wandb(training_args)
     kind = _scores.Kind(args.level, args.step_unit, args.step_return)
     set_seed(training_args.seed)  # the head is new
-    init_kwargs = common.model_init_kwargs(model_args) | {"quantization_config": get_quantization_config(model_args)}
+    init_kwargs = _model.model_init_kwargs(model_args) | {"quantization_config": get_quantization_config(model_args)}
     model = _scores.load(model_args.model_name_or_path, kind, tokenizer, training_args.trust_remote_code, **init_kwargs)
-    if peft_config := common.peft_config(model_args):
+    if peft_config := _model.peft_config(model_args):
         peft_config.task_type = "SEQ_CLS" if args.level == "response" else "TOKEN_CLS"
         # the new head is trained whole, and saved
         peft_config.modules_to_save, peft_config.exclude_modules = (
@@ -132,7 +132,7 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         peft_config=peft_config,
         **step,
     )
-    common.keep_small_steps(trainer)
+    _model.keep_small_steps(trainer)
     shown = {"loss": "loss", "pair accuracy": "accuracy", "margin": "margin"}
     origin = tracking.follow(trainer, shown, args, model_args)
 

@@ -32,7 +32,7 @@ from trl import GRPOConfig, ModelConfig
 import data
 import rewards
 from recipes import _common as common
-from recipes import _measure, _rows, grpo
+from recipes import _measure, _model, _rows, grpo
 from recipes._config import parse, refusing
 from recipes._part import Part
 from recipes.grpo import GRPORecipe, generation
@@ -92,7 +92,7 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
         rows = rows.add_column("_row", list(range(len(rows))))
         if sampling.problems is not None:
             rows = rows.select(range(min(sampling.problems, len(rows))))
-        tokenizer = common.load_tokenizer(
+        tokenizer = _model.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code, adapter=True
         )
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)

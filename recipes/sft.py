@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
 from recipes import _common as common
-from recipes import _rows
+from recipes import _model, _rows
 from recipes import _tracking as tracking
 from recipes._config import parse, refusing
 from recipes._measure import HeldOut, sampling
@@ -39,7 +39,7 @@ def check(given: dict) -> None:
 def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, given: dict) -> None:
     with refusing():
         rows = _rows.load(args)
-        tokenizer = common.load_tokenizer(
+        tokenizer = _model.load_tokenizer(
             model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
         )
         tokenizer.eos_token = training_args.eos_token or tokenizer.eos_token
@@ -55,7 +55,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
         set_seed(training_args.seed)
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model), dtype=torch.float32)
     else:
-        training_args.model_init_kwargs = common.model_init_kwargs(model_args)
+        training_args.model_init_kwargs = _model.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
     trainer = SFTTrainer(
         model=model,
@@ -63,9 +63,9 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
         train_dataset=rows.select_columns(["prompt", "completion"]),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
-        peft_config=common.peft_config(model_args),
+        peft_config=_model.peft_config(model_args),
     )
-    common.keep_small_steps(trainer)
+    _model.keep_small_steps(trainer)
     origin = tracking.follow(trainer, {"loss": "loss", "token accuracy": "mean_token_accuracy"}, args, model_args)
 
     seconds = common.train_and_save(trainer, checkpoint)

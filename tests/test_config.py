@@ -10,8 +10,7 @@ import pytest
 import yaml
 from conftest import REPO, arguments, run_grpo
 
-from recipes import _common as common
-from recipes import _generation, _rows, evaluate, grpo, sample
+from recipes import _generation, _model, _rows, evaluate, grpo, sample
 from recipes._config import classes_of, parse
 
 TINY = "recipes/configs/grpo/tiny.yaml"
@@ -205,7 +204,7 @@ def test_a_run_that_needs_vllm_is_refused_first_where_there_is_none(capsys, monk
         raise AssertionError("something was loaded")
 
     monkeypatch.setattr(_generation, "find_spec", lambda name: None)
-    for module, name in ((_rows, "load"), (common, "load_tokenizer"), (grpo, "GRPOTrainer")):
+    for module, name in ((_rows, "load"), (_model, "load_tokenizer"), (grpo, "GRPOTrainer")):
         monkeypatch.setattr(module, name, load)
     line = refused(capsys, run_grpo, "--config", TINY, "--output_dir", str(tmp_path / "run"), *COLOCATE)
     assert "vLLM isn't installed" in line and "pip install -e '.[vllm]'" in line and "--use_vllm false" in line

@@ -13,8 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import data
 import rewards
-from recipes import _common as common
-from recipes import _measure, _rows, dpo
+from recipes import _measure, _model, _rows, dpo
 
 ALL_LINEAR = ("--use_peft", "--lora_target_modules", "all-linear")
 
@@ -64,7 +63,7 @@ def other(base, tmp_path_factory) -> str:
 
 def right(folder) -> float:
     """The share of right answers to the one-digit sums trained on, 16 to each."""
-    tokenizer = common.load_tokenizer(folder)
+    tokenizer = _model.load_tokenizer(folder)
     rows = data.load("arithmetic", "train", template="plain", digits=1)
     rows = rows.select([i for i in range(len(rows)) for _ in range(16)])
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -111,7 +110,7 @@ def test_the_first_loss_with_another_reference_is_eq_7(base, other, arguments, t
         *("--dataset_options", json.dumps(options), "--learning_rate", "0"),
     )
     rows = data.load("preferences", template="plain", **options)
-    tokenizer = common.load_tokenizer(base)
+    tokenizer = _model.load_tokenizer(base)
     p, q = (AutoModelForCausalLM.from_pretrained(folder).eval() for folder in (base, other))
     prompts, ratios = _rows.prompt_ids(rows["prompt"], tokenizer), {}
     for side in ("chosen", "rejected"):
@@ -182,7 +181,7 @@ def test_what_can_not_work_is_refused_before_a_model_loads(base, arguments, tmp_
         monkeypatch.setattr(dpo, name, load)
     monkeypatch.setattr(_measure, "load_model", load)
     pairs = write(tmp_path / "pairs.jsonl", [{"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}])
-    tokenizer = common.load_tokenizer(base)
+    tokenizer = _model.load_tokenizer(base)
     tokenizer.add_tokens(["<step>"])
     tokenizer.save_pretrained(tmp_path / "other")
     named = {"PAIRS": pairs, "OTHER": str(tmp_path / "other")}

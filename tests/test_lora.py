@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer
 from trl.experimental.ppo import PPOTrainer
 
-from recipes import _common as common
-from recipes import dpo, grpo, merge, ppo, reward_model, sft
+from recipes import _model, dpo, grpo, merge, ppo, reward_model, sft
 from recipes._config import parse
 
 LORA = ("--use_peft", "--lora_r", "4", "--lora_dropout", "0.0", "--lora_target_modules", "all-linear")
@@ -68,7 +67,7 @@ def test_qlora_trains_and_keeps_the_adapter_alone_and_resumes(recipe, base, tmp_
 @pytest.mark.parametrize("recipe", RECIPES, ids=NAMES.values())
 def test_an_adapter_keeps_the_revision_of_its_base(recipe):
     _, _, model_args, _ = arguments(recipe, *argv(recipe, "some/base", Path("x"), *LORA, "--model_revision", "v1"))
-    assert common.peft_config(model_args).revision == "v1"
+    assert _model.peft_config(model_args).revision == "v1"
 
 
 class Held(TrainerCallback):

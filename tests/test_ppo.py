@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from recipes import _common as common
-from recipes import _ppo, _scores, ppo
+from recipes import _model, _ppo, _scores, ppo
 
 TINY = "recipes/configs/sft/tiny-base"
 SHORT = ("--per_device_train_batch_size", "32", "--response_length", "24", "--dataset_options", "{digits: 1}")
@@ -36,7 +35,7 @@ def ppo_arguments(base, tmp_path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return common.load_tokenizer(TINY)
+    return _model.load_tokenizer(TINY)
 
 
 def echo(completions, *, answer, **_):
@@ -181,7 +180,7 @@ def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, monke
     monkeypatch.setattr(_ppo.ModelReward, "forward", spy)
     argv = ("--reward_model", folder, "--rewards", "{math_answer: 0.0}", "--total_episodes", "64")
     run_ppo(*ppo_arguments, *argv, "--completions_to_log", "32", "--local_rollout_forward_batch_size", "12")
-    tokenizer, kind = common.load_tokenizer(base), _scores.Kind.of(folder)
+    tokenizer, kind = _model.load_tokenizer(base), _scores.Kind.of(folder)
     model = _scores.load(folder, kind, tokenizer).eval()
     lines = (tmp_path / "run" / "completions.jsonl").read_text().splitlines()
     for line, (prompt, completion) in zip(lines, asked, strict=True):
@@ -200,7 +199,7 @@ def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, monke
 def untrained_reward_model(base: str, folder: Path, level: str, **config) -> str:
     """A reward model with a random head: PPO has to pay what it says, sense or not."""
     torch.manual_seed(0)
-    tokenizer = common.load_tokenizer(base)
+    tokenizer = _model.load_tokenizer(base)
     kind = _scores.Kind(level)
     model = _scores.load(base, kind, tokenizer)
     if config:
@@ -323,7 +322,7 @@ def test_what_ppo_can_not_do_is_refused_in_one_line(ppo_arguments, tmp_path, cap
 
 def test_a_reward_model_of_another_tokenizer_is_refused(base, ppo_arguments, tmp_path, capsys):
     folder = untrained_reward_model(base, tmp_path / "rm", "response")
-    other = common.load_tokenizer(base)
+    other = _model.load_tokenizer(base)
     other.add_tokens(["<step>"])
     other.save_pretrained(folder)
     with pytest.raises(SystemExit) as ended:

@@ -16,8 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data import humaneval
-from recipes import _common as common
-from recipes import _measure, evaluate, grpo
+from recipes import _measure, _model, evaluate, grpo
 from recipes._config import parse
 
 
@@ -487,7 +486,7 @@ def test_the_head_gets_contiguous_input_and_says_the_same(base):
     ids, seen = torch.arange(10, 40).reshape(3, 10), []
     with torch.no_grad():
         before = model(input_ids=ids, logits_to_keep=1).logits
-        common.spare_copies(model)
+        _model.spare_copies(model)
         model.get_output_embeddings().register_forward_hook(
             lambda _, inputs, __: seen.append(inputs[0].is_contiguous())
         )

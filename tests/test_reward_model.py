@@ -15,8 +15,7 @@ from transformers import set_seed
 
 import data
 from data import preferences
-from recipes import _common as common
-from recipes import _rows, _scores
+from recipes import _model, _rows, _scores
 from recipes.reward_model import StepCollator, tokenized
 
 TINY = "recipes/configs/sft/tiny-base"
@@ -33,7 +32,7 @@ def write(path, rows) -> str:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return common.load_tokenizer(TINY)
+    return _model.load_tokenizer(TINY)
 
 
 class Table(torch.nn.Module):
@@ -94,7 +93,7 @@ def test_a_line_is_scored_at_its_last_token(tokenizer):
 
 @pytest.mark.parametrize("level", ["response", "step"])
 def test_a_score_does_not_depend_on_its_batch(base, level):
-    tokenizer, kind = common.load_tokenizer(base), _scores.Kind(level)
+    tokenizer, kind = _model.load_tokenizer(base), _scores.Kind(level)
     torch.manual_seed(0)
     model = _scores.load(base, kind, tokenizer).eval()
     prompts = tokenizer(["What is 1 + 2?\n", "What is 30 + 45?\n", "?"])["input_ids"]
@@ -138,7 +137,7 @@ def test_the_penalty_is_the_mean_squared_score_of_a_completion_s_steps(base, tmp
         run_reward_model(*arguments("tiny-step", base, tmp_path / l2), *argv, "--step_l2", l2)
         state = json.loads((tmp_path / l2 / "checkpoint-1" / "trainer_state.json").read_text())
         losses.append(state["log_history"][0]["loss"])
-    tokenizer = common.load_tokenizer(base)
+    tokenizer = _model.load_tokenizer(base)
     set_seed(42)  # the head of the run
     model = _scores.load(base, _scores.Kind("step"), tokenizer).eval()
     rows = data.load("preferences", "train", template="plain", digits=1, rows=64)

@@ -7,8 +7,7 @@ from conftest import run_grpo
 
 import data
 import rewards
-from recipes import _common as common
-from recipes import _rows
+from recipes import _model, _rows
 
 GOOD = {"question": "What is 1 + 1?", "answer": "It is two.\n#### 2"}
 NO_GOLD = {"question": "What is 1 + 2?", "answer": "It is three."}
@@ -28,7 +27,7 @@ def usable(path, tokenizer, limit=None):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return common.load_tokenizer("recipes/configs/sft/tiny-base")
+    return _model.load_tokenizer("recipes/configs/sft/tiny-base")
 
 
 def test_rows_that_cannot_be_used_are_counted_and_left_out(tmp_path, tokenizer, capsys):
