@@ -6,6 +6,7 @@ model, or a weighted sum of both; one score a completion is all that the trainer
 its return, and its dense rewards are not used as such.
 """
 
+import gc
 from collections import defaultdict
 from statistics import fmean, pstdev
 from types import SimpleNamespace
@@ -182,11 +183,16 @@ class RewardedPPOTrainer(PPOTrainer):
             self.model = engine
 
     def train(self, resume_from_checkpoint=None):
+        """TRL's, with its two garbage collections a step kept from what was there before, such as every import."""
+        gc.collect()
+        gc.freeze()
         try:
             super().train()
         except BoundReached as end:
             common.say(str(end))
             self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
+        finally:
+            gc.unfreeze()
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
         super().log(logs | self.scorer.summary(), start_time)

@@ -1,0 +1,90 @@
+"""What every recipe does in the same way with its model: the tokenizer, how weights load, LoRA, and two mends."""
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from trl import get_peft_config
+
+
+def load_tokenizer(
+    model: str | None,
+    revision: str = "main",
+    trust_remote_code: bool = False,
+    key: str = "model_name_or_path",
+    adapter: bool = False,
+) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, padded on the left. Raises ValueError, with key and way out, when there is no such model.
+
+    adapter: whether a LoRA adapter will do for the model. To train from, it won't: PEFT would put a new one in its place.
+    """
+    if not model:
+        raise ValueError(f"{key} is not set: name a folder, or a model on the hub")
+    local = model.startswith((".", "/", "~", "outputs/")) or model.count("/") > 1
+    if local and not Path(model).expanduser().is_dir():
+        raise ValueError(f"{key}={model!r}: there is no such folder (the config's first lines say what makes it)")
+    if not adapter and (Path(model) / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{key}={model!r} is a LoRA adapter: merge it into its base first (python -m recipes.merge), and name the result"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model, revision=revision, trust_remote_code=trust_remote_code, padding_side="left"
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{key}={model!r}: its tokenizer can't be loaded ({reason})") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def pad_apart(tokenizer, pad_token: str | None) -> None:
+    """Give the tokenizer this pad token. Raises ValueError while it pads with its end token, which would hide the end."""
+    if pad_token is not None:
+        if pad_token not in tokenizer.get_vocab():
+            raise ValueError(f"pad_token={pad_token!r} is no token of this tokenizer")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        spare = [t for t in tokenizer.get_added_vocab() if t != tokenizer.eos_token]
+        raise ValueError(
+            f"the tokenizer pads with its end token {tokenizer.eos_token!r}, so that the end would be taken for padding: set "
+            f"pad_token to a token that no text holds, of {', '.join(spare[-8:]) or 'the vocabulary'}"
+        )
+
+
+def model_init_kwargs(model_args) -> dict:
+    return {
+        "revision": model_args.model_revision,
+        "dtype": model_args.dtype,
+        "attn_implementation": model_args.attn_implementation,
+    }
+
+
+def peft_config(model_args):
+    """LoRA as the config has it, None without `use_peft`; whoever loads the adapter finds its base's revision in it."""
+    config = get_peft_config(model_args)
+    if config is not None:
+        config.revision = model_args.model_revision
+    return config
+
+
+def spare_copies(model) -> None:
+    """Give the language model head contiguous input. On a CPU, torch copies its whole weight once a row otherwise.
+
+    Where a model keeps the last position only (`logits_to_keep`), the head gets a slice, and matmul takes the batched way:
+    64 prompts of SmolLM2-135M copy 3.6 GB in bfloat16 to make the first token.
+    """
+    if (head := model.get_output_embeddings()) is not None:
+        head.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
+
+
+def keep_small_steps(trainer) -> None:
+    """LoRA adapters on a quantised base in float32, as PEFT makes them; TRL casts them to bfloat16.
+
+    There a weight of 0.01 is 6e-5 from the next one, and AdamW's steps of 1e-5 round to nothing. DeepSpeed keeps float32
+    copies of its own, and wants one type.
+    """
+    if getattr(trainer.model, "is_loaded_in_4bit", False) and not trainer.is_deepspeed_enabled:
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
