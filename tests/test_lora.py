@@ -76,6 +76,7 @@ class Held(TrainerCallback):
     bytes = None
 
     def on_step_end(self, *_, **__):
+        gc.unfreeze()  # get_objects leaves out what recipes.ppo keeps from the collector
         gc.collect()
         modules = [m for m in gc.get_objects() if isinstance(m, torch.nn.Module)]
         storages = {
