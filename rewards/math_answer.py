@@ -1,10 +1,11 @@
-r"""Is the final answer mathematically equal to the gold one? Exact arithmetic decides; math-verify gets the rest.
+r"""Is the final answer mathematically equal to the gold one? Decided exactly or to 40 digits, never by a parser that can hang.
 
 1. rewards._text finds the final answer behind the thoughts.
-2. rewards._spelling, _latex and _structure read both sides: numbers, tuples, intervals, sets, matrices, equations, units.
-3. rewards._same compares them part by part, and _algebra closed forms exactly, True and False alike: 2024 is not 2024.1.
-4. What is left (identities of sines, nested radicals, unknown commands) goes to math-verify in processes of its own, behind
-   a gate on what it may cost and with a deadline, because model text can make any symbolic parser run for ever.
+2. rewards._math.spelling, latex and structure read both sides: numbers, tuples, intervals, sets, matrices, equations, units.
+3. rewards._math.compare compares them part by part, and numeric closed forms: 2024 is not 2024.1.
+
+What isn't read is wrong, unless it is spelled like the gold. Nothing is evaluated, expanded or simplified, so that model text
+costs what its length costs.
 
 Why an answer scored as it did: python -m rewards.math_answer --gold '\frac{1}{2}' --text '<answer>0.5</answer>'
 """
@@ -16,23 +17,25 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from rewards import _math_verify
-from rewards._latex import Malformed, TooCostly, Unsupported
-from rewards._quotients import Undefined
-from rewards._same import same
-from rewards._spelling import normalize
-from rewards._structure import Node, read
+from rewards._math.compare import same
+from rewards._math.latex import Malformed, TooCostly, Unsupported
+from rewards._math.spelling import normalize
+from rewards._math.structure import Node, read
 from rewards._text import extract, text_of
 
 MAX_ANSWER = 1000  # characters: a longer final answer is junk
 # a unit of one letter, which beside a formula would be a variable: 5 m, 5 m/s
 LETTER_UNIT = re.compile(r"([+-]?[0-9][0-9.,/]*)[ ~]((?:[mgshLNJWVA]|km|cm)(?:/[sh])?)(\^(?:[23]|\{[23]\}))?")
+# what an escape makes of \text, \frac, \rho or \neq in a file that was written without care
+DAMAGED = re.compile(
+    r"[\x07\x08\x0b\x0c]|\t(?:ext|frac|imes|heta|an\b|au\b|o\b|ilde|riangle)|\r(?:ight|ho|angle|m\b)|\n(?:eq|e\b|u\b|abla|ot\b)"
+)
 UNFORESEEN = (ValueError, ArithmeticError, LookupError, RecursionError)
-PATHS = ("exact", "structure", "algebra", "math_verify")
+PATHS = ("exact", "structure", "numeric")
 
 
 class Verdict(NamedTuple):
-    """A score, who decided (one of PATHS, or ungradable, no_answer, refused, timeout), and why in words."""
+    """A score, what decided (one of PATHS, or ungradable, no_answer, unread, refused), and why in words."""
 
     score: float | None
     path: str
@@ -45,8 +48,7 @@ def math_answer(
     r"""1.0 where a completion's final answer equals its row's gold answer, else 0.0; None where the gold can't be read.
 
     answer: one gold answer a completion, as bare LaTeX or plain text, such as "72", "1/2" or "\frac{1}{2}".
-    log_metric: gets the shares of completions by who decided, and the seconds; the same names whatever the batch holds.
-    Raises RuntimeError when math-verify is needed and can't be run: that is never the model's doing.
+    log_metric: gets the shares of completions by what decided, and the seconds; the same names whatever the batch holds.
     """
     start = time.perf_counter()
     verdicts = judge([text_of(c) for c in completions], answer)
@@ -57,24 +59,15 @@ def math_answer(
 
 
 def judge(texts: list[str], golds: list[str | None]) -> list[Verdict]:
-    """A verdict for each completion. What needs math-verify goes there together, so that its workers share it."""
-    verdicts, pending = [], {}
-    for text, gold in zip(texts, map(as_text, golds), strict=True):
-        if gold is None or not readable(gold):
-            verdicts.append(Verdict(None, "ungradable", "the gold answer can't be read"))
-            continue
-        found, where = extract(text)
-        verdict = Verdict(0.0, "no_answer", where) if found is None else compare(gold, found)
-        if verdict.score is None:
-            pending[len(verdicts)] = (plain(gold), plain(found))
-        verdicts.append(verdict)
-    results = undecided(list(dict.fromkeys(pending.values())))
-    for i, pair in pending.items():
-        if (equal := results[pair]) is None:
-            verdicts[i] = Verdict(0.0, "timeout", "math-verify was killed over time or memory")
-        else:
-            verdicts[i] = Verdict(float(equal), "math_verify", f"math-verify says {'equal' if equal else 'different'}")
-    return verdicts
+    """A verdict for each completion, which depends on nothing but it and its gold."""
+    return [judge_one(text, as_text(gold)) for text, gold in zip(texts, golds, strict=True)]
+
+
+def judge_one(text: str, gold: str | None) -> Verdict:
+    if gold is None or not readable(gold):
+        return Verdict(None, "ungradable", "the gold answer can't be read")
+    found, where = extract(text)
+    return Verdict(0.0, "no_answer", where) if found is None else compare(gold, found)
 
 
 def as_text(gold) -> str | None:
@@ -84,37 +77,23 @@ def as_text(gold) -> str | None:
     return gold if isinstance(gold, str) else None
 
 
-_known: dict[tuple[str, str], bool | None] = {}  # what math-verify said
-
-
-def undecided(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], bool | None]:
-    new = [pair for pair in pairs if pair not in _known]
-    if len(_known) > 20_000:
-        _known.clear()
-        new = pairs
-    fresh = dict(zip(new, _math_verify.equal(new), strict=True))
-    _known.update((pair, equal) for pair, equal in fresh.items() if equal is not None)  # a busy machine may relent
-    return {pair: fresh[pair] if pair in fresh else _known[pair] for pair in pairs}
-
-
 @lru_cache(maxsize=20_000)
 def readable(gold: str) -> bool:
-    """Whether a gold answer can be graded against."""
+    """Whether a gold answer can be graded against, if only by its spelling."""
+    if len(gold) > MAX_ANSWER or DAMAGED.search(gold):
+        return False
     try:
-        node = read(gold) if len(gold) <= MAX_ANSWER else None
-        if node and not (node.form and isinstance(node.form.quotient, Undefined)):
-            return True
-    except (Malformed, Unsupported, TooCostly):
-        if _math_verify.refusal(plain(gold)) is None and plain(gold):
-            return _math_verify.parses(plain(gold))
-    except UNFORESEEN:
-        pass
-    return False
+        node = read(gold)
+        return node.form is None or node.form.defined
+    except Unsupported:
+        return True
+    except (Malformed, TooCostly, *UNFORESEEN):
+        return False
 
 
 @lru_cache(maxsize=20_000)
 def compare(gold: str, found: str) -> Verdict:
-    """The verdict on a final answer; its score is None where math-verify has to be asked."""
+    """The verdict on a final answer, against a gold one that is readable."""
     if len(found) > MAX_ANSWER:
         return Verdict(0.0, "refused", f"an answer of {len(found)} characters")
     try:
@@ -124,9 +103,9 @@ def compare(gold: str, found: str) -> Verdict:
 
 
 def weigh(gold: str, found: str) -> Verdict:
-    if normalize(gold) == normalize(found):
+    if normalize(gold).replace(" ", "") == normalize(found).replace(" ", ""):
         return Verdict(1.0, "exact", "both are written the same")
-    sides, unread = [], ""
+    sides = []
     for side, name in ((gold, "gold"), (found, "answer")):
         if sides and (sides[0].kind == "unit" or (sides[0].form and sides[0].form.rational is not None)):
             side = LETTER_UNIT.sub(r"\1\\text{ \2}\3", side) if LETTER_UNIT.fullmatch(side.strip("$. ")) else side
@@ -134,42 +113,27 @@ def weigh(gold: str, found: str) -> Verdict:
             sides.append(read(side))
         except TooCostly as error:
             return Verdict(0.0, "refused", f"{name}: {error}")
-        except Unsupported as error:
-            unread = f"the {name} has {error}"
-        except Malformed as error:
-            if name == "answer" and sides:
-                return Verdict(0.0, "structure", f"the answer is no mathematics: {error}".replace("\0", ""))
-            unread = f"the {name} is not read here"
-    verdict = None if unread else same(*sides)
-    if verdict is not None:
-        return Verdict(float(verdict), path_of(*sides), "equal" if verdict else "different")
-    for side in (gold, found):
-        if refused := _math_verify.refusal(plain(side)):
-            return Verdict(0.0, "refused", f"{unread or 'not decided exactly'}, and math-verify isn't asked: {refused}")
-    return Verdict(None, "math_verify", unread or "not decided exactly")
+        except (Unsupported, Malformed) as error:
+            return Verdict(0.0, "unread", f"the {name} is not read: {error}".replace("\0", ""))
+    verdict = same(*sides)
+    if verdict is None:
+        return Verdict(0.0, "unread", "neither equal nor different, as far as can be told")
+    return Verdict(float(verdict), path_of(*sides), "equal" if verdict else "different")
 
 
 def path_of(gold: Node, found: Node) -> str:
     if gold.form is None or found.form is None:
         return "structure"
-    return "exact" if gold.form.rational is not None and found.form.rational is not None else "algebra"
-
-
-def plain(answer: str) -> str:
-    """An answer in the spelling that math-verify gets."""
-    s = normalize(answer[: MAX_ANSWER + 1]).replace("\0degree\0", r"^\circ ").replace("\0", " ")
-    return s.replace(r"\reals", r"\mathbb{R}").strip()
+    return "exact" if gold.form.rational is not None and found.form.rational is not None else "numeric"
 
 
 def metrics(verdicts: list[Verdict], seconds: float) -> dict[str, float]:
     """The same names for every batch, so that ranks can be averaged."""
-    count = dict.fromkeys(("ungradable", "no_answer", *PATHS, "refused", "timeout"), 0)
+    count = dict.fromkeys(("ungradable", "no_answer", *PATHS, "unread", "refused"), 0)
     for verdict in verdicts:
         count[verdict.path] += 1
-    share = {name: n / max(1, len(verdicts)) for name, n in count.items()}
-    by_path = {f"by_{path}": share[path] for path in PATHS}
-    rest = {"ungradable": share["ungradable"], "no_answer": share["no_answer"]}
-    return rest | by_path | {"refused": share["refused"], "timeouts": share["timeout"], "seconds": seconds}
+    share = {f"by_{name}" if name in PATHS else name: n / max(1, len(verdicts)) for name, n in count.items()}
+    return share | {"seconds": seconds}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-r"""Are two answers equal? Trees of rewards._structure compared part by part.
+r"""Are two answers equal? Trees of rewards._math.structure compared part by part.
 
 Order and brackets matter, except in sets and lists. Every comparison returns None where a leaf can't be decided.
 
@@ -11,15 +11,12 @@ What is taken as equal, where people may differ:
 - 1011_2 needs its base: 11 and 1011 are not it.
 """
 
-import contextlib
-import math
-import re
 from fractions import Fraction
+from functools import cmp_to_key
 from itertools import combinations
 
-from rewards._algebra import Exact, Form, equal
-from rewards._quotients import opaque, proportional, variables
-from rewards._structure import Node, kinds, label
+from rewards._math.numeric import Form, equal, proportion, sign
+from rewards._math.structure import Node, kinds, label
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 SHORT_WORDS = {
@@ -204,39 +201,31 @@ def same_equation(g: Node, a: Node) -> bool | None:
     sides = [difference(n) for n in (g, a)]
     if None in sides:
         return every([same(g.parts[0], a.parts[0]), same(g.parts[1], a.parts[1])])
-    (n, d), (m, e) = sides
-    if proportional(n, m):
-        return True
-    if not d.keys() == e.keys() == {()} or any(map(opaque, (n, m))):
-        return None
-    return None if proportional(cleared(n), cleared(m)) else False  # xy=1 may be y=1/x
+    verdicts = [proportion(*sides), proportion(*map(cleared, sides))]  # xy=1 may be y=1/x
+    return any(verdicts) or (None if None in verdicts else False)
 
 
-def cleared(sum_: dict) -> dict:
-    """A sum times what its negative powers need."""
-    lowest: dict = {}
-    for monomial in sum_:
-        for atom, exponent in monomial:
-            lowest[atom] = min(lowest.get(atom, 0), exponent)
-    return Exact().times(sum_, {tuple(sorted((a, -e) for a, e in lowest.items() if e)): Fraction(1)})
+def cleared(form: Form) -> Form:
+    """A sum times the denominators of its terms: y - 1/x becomes x y - 1."""
+    below: list[tuple] = []
+    for term in form.tree[1] if form.tree[0] == "+" else [form.tree]:
+        while term[0] == "neg":
+            term = term[1]
+        below += [f[2] for f in (term[1] if term[0] == "*" else [term]) if f[0] == "/" and f[2] not in below]
+    return Form(("*", [form.tree, *below]))
 
 
-def difference(relation: Node) -> tuple[dict, dict] | None:
-    """Left minus right side of a two-sided relation, as an exact quotient."""
+def difference(relation: Node) -> Form | None:
+    """Left minus right side of a two-sided relation."""
     left, right = (p.form for p in relation.parts)
-    if left is None or right is None:
-        return None
-    quotient = left.minus(right).quotient
-    return None if isinstance(quotient, Exception) else quotient
+    return None if left is None or right is None else left.minus(right)
 
 
 def same_inequality(g: Node, a: Node) -> bool | None:
     if len(g.parts) != 2 or len(a.parts) != 2:
         return all_same(g.parts, a.parts) if g.tag == a.tag else None
     sides = [difference(n) for n in (g, a)]
-    if None in sides or any(d.keys() != {()} for _, d in sides):
-        return None
-    ratio = proportional(sides[0][0], sides[1][0])
+    ratio = None if None in sides else proportion(*sides)
     return (a.tag if ratio > 0 else FLIPPED[a.tag]) == g.tag if ratio else None
 
 
@@ -278,17 +267,8 @@ def meet(found: list) -> tuple | None:
 
 def backwards(low: Node, high: Node) -> bool | None:
     """Whether a lower bound is above the upper one, where both are numbers."""
-    ends = [approximate(end.form.quotient[0]) for end in (low, high)]
-    return None if None in ends or ends[0] == ends[1] else ends[0] > ends[1]
-
-
-def approximate(sum_: dict) -> float | None:
-    """The value of a sum of roots, pi and e."""
-    known = {r"\pi": math.pi, "e": math.e}
-    with contextlib.suppress(ValueError, ArithmeticError):
-        terms = [(float(c), [(known.get(a) or int(a), float(e)) for a, e in m]) for m, c in sum_.items()]
-        return math.fsum(c * math.prod(a**e for a, e in m) for c, m in terms)
-    return None
+    order = sign(low.form.minus(high.form)) if low.form and high.form else None
+    return order > 0 if order else None
 
 
 def half_lines(relation: Node) -> tuple[str, list] | None:
@@ -303,20 +283,17 @@ def half_lines(relation: Node) -> tuple[str, list] | None:
         if not all(op in ("<", "<=") for op in operators):
             return None
         return name, [(low, high, ("[" if operators[0] == "<=" else "(") + ("]" if operators[1] == "<=" else ")"))]
-    quotient = difference(relation) if len(operators) == 1 else None
-    if quotient is None or quotient[1].keys() != {()}:
+    left = difference(relation) if len(operators) == 1 else None
+    if left is None or len(left.variables) != 1:
         return None
-    names = variables(quotient[0])
-    slope = [c for m, c in quotient[0].items() if m and m[0][0] in names]
-    if len(names) != 1 or not all(map(re.compile(r"[^(\[]+").fullmatch, names)):  # |x| < 3 and e^x > 3 aren't solved
+    (name,) = left.variables
+    start = left.at(name, 0)
+    slope = left.at(name, 1).minus(start)
+    line = [(left.at(name, t), Form(("+", [start.tree, ("*", [("n", t), slope.tree])]))) for t in (Fraction(5, 2), Fraction(-3))]
+    if not sign(slope) or not all(equal(*pair) for pair in line):  # |x| < 3 and e^x > 3 aren't solved
         return None
-    if len(slope) != 1 or quotient[0].get(((name := names.pop(), 1),)) != slope[0]:
-        return None
-    rest = {m: -c / slope[0] for m, c in quotient[0].items() if m != ((name, 1),)}
-    if name in variables(rest):
-        return None
-    end = Node("form", form=Form(("unknown",), lambda _: (rest, {(): Fraction(1)})))
-    op = operators[0] if slope[0] > 0 else FLIPPED[operators[0]]
+    end = Node("form", form=Form(("neg", start.over(slope).tree)))
+    op = operators[0] if sign(slope) > 0 else FLIPPED[operators[0]]
     below, above = (MINUS, end, "(]" if op == "<=" else "()"), (end, PLUS, "[)" if op == ">=" else "()")
     return name, [below, above] if op == "!=" else [below] if op[0] == "<" else [above]
 
@@ -326,7 +303,7 @@ def same_reals(g: tuple, a: tuple) -> bool | None:
         return False
     merged = [merge(intervals) for _, intervals in (g, a)]
     if None not in merged:
-        return bool(merged[0]) and merged[0] == merged[1]
+        return bool(merged[0]) and same_ends(*merged)
     left = [Node("seq", i[:2], i[2]) for i in g[1]]
     right = [Node("seq", i[:2], i[2]) for i in a[1]]
     verdict = any_order(tuple(left), tuple(right))
@@ -334,30 +311,37 @@ def same_reals(g: tuple, a: tuple) -> bool | None:
 
 
 def merge(intervals: list) -> list | None:
-    """Intervals with rational ends, sorted and joined where they overlap; None when an end is not rational."""
+    """Intervals sorted and joined where they overlap; None when an end is no number."""
     found = []
     for low, high, brackets in intervals:
-        ends = []
-        for end, bracket, outward in ((low, brackets[0], 1), (high, brackets[-1], -1)):
-            value = end.form.rational if end.form else None
-            if value is None and end.kind != "infinity":
-                return None
-            key = (
-                (-1 if end.tag == "-" else 1, 0, 0) if value is None else (0, value, 0 if bracket in "[]" else outward)
-            )
-            ends.append(key)
-        if ends[0] <= ends[1]:
+        if any(end.kind != "infinity" and (end.form is None or sign(end.form) is None) for end in (low, high)):
+            return None
+        ends = [(low, 0 if brackets[0] == "[" else 1), (high, 0 if brackets[-1] == "]" else -1)]
+        if order(*ends) <= 0:
             found.append(ends)
-    found.sort()
+    found.sort(key=cmp_to_key(lambda a, b: order(a[0], b[0])))
     joined: list = []
     for low, high in found:
         if joined and touches(joined[-1][1], low):
-            joined[-1][1] = max(joined[-1][1], high)
+            joined[-1][1] = max(joined[-1][1], high, key=cmp_to_key(order))
         else:
             joined.append([low, high])
     return joined
 
 
+def order(p: tuple, q: tuple) -> int:
+    """Of two ends of intervals: a number or infinity, and whether the interval ends before (-1), at or behind it."""
+    (a, before), (b, behind) = p, q
+    ranks = [0 if end.form else -1 if end.tag == "-" else 1 for end in (a, b)]
+    if ranks != [0, 0]:
+        return ranks[0] - ranks[1]
+    return sign(a.form.minus(b.form)) or before - behind
+
+
+def same_ends(g: list, a: list) -> bool:
+    return len(g) == len(a) and all(order(p, q) == 0 for x, y in zip(g, a, strict=True) for p, q in zip(x, y, strict=True))
+
+
 def touches(high: tuple, low: tuple) -> bool:
     """Whether nothing lies between one interval's upper end and the next one's lower end."""
-    return low <= high or (low[:2] == high[:2] and not (high[2] and low[2]))
+    return order(low, high) <= 0 or (order((low[0], 0), (high[0], 0)) == 0 and not (high[1] and low[1]))

@@ -1,6 +1,6 @@
 r"""Answers that are more than one formula: tuples, intervals, sets, lists, matrices, equations, units, words.
 
-`read` splits an answer into a tree of Nodes with closed forms (rewards._algebra.Form) at its leaves.
+`read` splits an answer into a tree of Nodes with closed forms (rewards._math.algebra.Form) at its leaves.
 """
 
 import re
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards._algebra import Exact, Form
-from rewards._latex import CLOSE, FUNCTIONS, OPEN, Malformed, Parser, TooCostly, Unsupported, tokenize
-from rewards._refute import near
-from rewards._spelling import THOUSANDS, normalize
+from rewards._math.latex import CLOSE, FUNCTIONS, OPEN, Malformed, Parser, TooCostly, Unsupported, tokenize
+from rewards._math.numeric import Form, near
+from rewards._math.spelling import THOUSANDS, normalize
+from rewards._math.spelling import THOUSANDS, normalize
 
 MAX_PARTS = 150
 RELATIONS = {"=": "=", "<": "<", ">": ">", r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\equiv": "="}
@@ -85,9 +85,6 @@ def read(answer: str) -> Node:
     if "(" not in s and "[" not in s and r"\{" not in s:  # inside brackets 1,234 is two numbers
         s = THOUSANDS.sub(lambda m: m[0].replace(",", ""), s)
     node = build(tokenize(s))
-    budget = Exact()
-    for form in forms(node):
-        form.exact = budget
     if s.isalpha() and node.form:  # "no" may be a word or a product: the other side tells
         node = Node("form", tag=s.casefold(), form=node.form)
     return node
@@ -129,7 +126,7 @@ def build(tokens: list[str]) -> Node:
     if marks:  # 12\pi \approx 37.7 is 12\pi, where that is its rounding
         node, decimal = build(parts[0]), "".join(parts[1])
         fits = len(parts) == 2 and node.form and re.fullmatch(r"[0-9]+\.([0-9]{1,15})", decimal)
-        if fits and near(node.form.tree, float(decimal), 0.1 ** len(fits[1])):
+        if fits and near(node.form, Fraction(decimal), Fraction(1, 10 ** len(fits[1]))):
             return node
         raise Malformed("no rounding of what stands before it")
     if whole and tokens[0] in ("(", "[", r"\{", r"\langle") and not (tokens[0] != r"\{" and depths[0] is None):
@@ -159,14 +156,6 @@ def build(tokens: list[str]) -> Node:
     if tokens == [r"\emptyset"]:
         return Node("seq", (), r"\{\}")
     return Node("form", form=Form(Parser(list(tokens)).parse()))
-
-
-def forms(node: Node):
-    """Every closed form in a tree."""
-    if node.form:
-        yield node.form
-    for part in node.parts:
-        yield from forms(part)
 
 
 def depth_of(tokens: list[str]) -> list[int]:

@@ -5,7 +5,7 @@ Words, whether in \text{...} or bare, end up between NULs, which no answer has o
 
 import re
 
-from rewards._latex import ALIASES, WORDS
+from rewards._math.latex import ALIASES, WORDS
 
 # An explicit map: NFKC would turn 5² into 52. U+2009 and U+200A mark thin and negative spaces until digits are grouped.
 UNICODE = str.maketrans(
