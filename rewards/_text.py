@@ -2,9 +2,20 @@
 
 import re
 
-BOX = "\\boxed"
-BRACE = re.compile(r"\\.|[{}]", re.S)
-BARE_BOX = re.compile(r" *(-?[0-9A-Za-z.,]*[0-9A-Za-z])")
+BARE_BOX = re.compile(r"-?[0-9A-Za-z.,]*[0-9A-Za-z]")
+BRACE = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*\{?|\\.|[{}]", re.S)
+ANSWER_TAG = re.compile("</?answer>")
+# what is no answer: blank space by command, dots, dashes, question marks, and the words of a template
+SPACE = re.compile(
+    r"\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}|\\(?:text|textbf|mathrm|mbox|underline)(?=\s*\{)"
+    r"|\\(?:q?quad|[lcv]?dots[bcm]?|square|Box|displaystyle|[,;:! ()\[\]\\])|[\s{}$.,:;?_~…*·•\-–—()\[\]]"
+)
+PLACEHOLDER = re.compile(
+    r"(?:(?:insert|put|write|enter|place)\s*)?(?:(?:the|your|my)\s*)?(?:final\s*)?(?:numeric(?:al)?\s*)?"
+    r"(?:answer|result|solution|ans)(?:\s*(?:goes\s*)?here)?",
+    re.I,
+)
+BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\u200b\u200c\u200d\u2060\ufeff\xad")
 
 
 def text_of(completion: str | list[dict]) -> str:
@@ -21,70 +32,77 @@ def _part(part: str | dict) -> str:
 
 
 def final_answer(text: str) -> str | None:
-    """What the completion commits to, or None when it commits to nothing or to two different things: see `extract`."""
+    """What the completion commits to, or None when it commits to nothing: see `extract`."""
     return extract(text)[0]
 
 
 def extract(text: str) -> tuple[str | None, str]:
     """The final answer, or None, and in words where it was found or why there is none.
 
-    Only text after the last </think> counts: guesses in the thoughts would score otherwise. One <answer> block, or
-    several identical ones; inside it a \\boxed if there is one, else the whole body. Without tags, a box alone. There is
-    no last-number fallback, which pays for numbers mentioned in passing. Cost is linear in the length.
+    Only text after the last </think> counts: guesses in the thoughts would score otherwise. The last <answer> block that is
+    closed and not blank; inside it the last such \\boxed, else the whole body. Without tags, the last \\boxed. Only one
+    answer can be paid, so that hedging gains nothing. There is no last-number fallback, which pays for numbers mentioned
+    in passing. Cost is linear in the length.
     """
     thoughts_end = text.rfind("</think>")
     if text.rfind("<think>") > thoughts_end:
         return None, "<think> is never closed"
     text = text[thoughts_end + len("</think>") :] if thoughts_end >= 0 else text
     after = " after the last </think>" if thoughts_end >= 0 else ""
-    blocks, start = set(), text.find("<answer>")
-    tagged = start >= 0
-    while start >= 0:
-        start += len("<answer>")
-        end = text.find("</answer>", start)
-        following = text.find("<answer>", start)
-        if end < 0 or 0 <= following < end:
-            return None, "<answer> is never closed" if end < 0 else "<answer> inside <answer>"
-        blocks.add(text[start:end].strip())
-        start = following
-    if len(blocks) > 1:
-        return None, f"{len(blocks)} different <answer> blocks"
-    body = blocks.pop() if tagged else text
-    where = "<answer>" if tagged else "the text"
-    boxed = boxes(body)
-    if boxed is None:
-        return None, f"\\boxed in {where} is never closed"
-    if len(set(boxed)) > 1:
-        return None, f"{len(set(boxed))} different \\boxed in {where}"
-    if boxed:
-        return (boxed[0], f"\\boxed in {where}") if boxed[0] else (None, f"\\boxed in {where} is empty")
+    tagged = "<answer>" in text
+    body, where = (last(text, blocks(text)), "<answer>") if tagged else (text, "the text")
+    if body is None:
+        return None, "no <answer> block is closed and holds an answer"
+    found = boxes(body)
+    boxed = last(body, found)
+    if boxed is not None:
+        return boxed, f"{'the last ' if len(found) > 1 else ''}\\boxed in {where}"
     if not tagged:
-        return None, f"no <answer> or \\boxed was found{after}"
-    return (body, "<answer>") if body else (None, "<answer> is empty")
+        return None, f"no \\boxed holds an answer{after}" if found else f"no <answer> or \\boxed was found{after}"
+    return body, where
 
 
-def boxes(text: str) -> list[str] | None:
-    """The contents of every \\boxed{...}, braces matched, or of \\boxed 5; None when one is left open."""
-    found, start = [], text.find(BOX)
-    while start >= 0:
-        i = start + len(BOX)
-        while i < len(text) and text[i] == " ":
-            i += 1
-        if not text.startswith("{", i):
-            bare = BARE_BOX.match(text, i)
-            if bare is None:
-                return None
-            found.append(bare[1])
-            start = text.find(BOX, bare.end())
-            continue
-        depth, j = 0, len(text)
-        for brace in BRACE.finditer(text, i):
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            if depth == 0:
-                j = brace.end()
-                break
-        if depth:
-            return None
-        found.append(text[i + 1 : j - 1].strip())
-        start = text.find(BOX, j)
+def last(text: str, spans: list[tuple[int, int]]) -> str | None:
+    """The text of the last span that is an answer at all."""
+    return next((body for i, j in reversed(spans) if not blank(body := text[i:j].strip())), None)
+
+
+def blank(body: str) -> bool:
+    r"""Whether nothing is said: only space, also by command, dots, dashes, a question mark, or a template's own words."""
+    if len(body) > 1000:
+        return not body.strip()
+    rest = SPACE.sub(" ", body)
+    words = " ".join(rest.split())
+    return not words.strip("".join(BLANK)) or PLACEHOLDER.fullmatch(words) is not None
+
+
+def blocks(text: str) -> list[tuple[int, int]]:
+    """Where the contents are of every <answer> block that is closed; of one in another the inner one."""
+    found, start = [], None
+    for tag in ANSWER_TAG.finditer(text):
+        if tag[0] == "<answer>":
+            start = tag.end()
+        elif start is not None:
+            found.append((start, tag.start()))
+            start = None
+    return found
+
+
+def boxes(text: str) -> list[tuple[int, int]]:
+    r"""Where the contents are of every \boxed{...} that is closed, and of \boxed 5, in the order in which they end."""
+    found: list[tuple[int, int]] = []
+    open_braces: list[int | None] = []  # where a box's content starts; None for another brace
+    for match in BRACE.finditer(text):
+        token = match[0]
+        if token == "}":
+            start = open_braces.pop() if open_braces else None
+            if start is not None:
+                found.append((start, match.start()))
+        elif token == "{":
+            open_braces.append(None)
+        elif len(token) > 2:
+            if token[-1] == "{":
+                open_braces.append(match.end())
+            elif bare := BARE_BOX.match(text, match.end()):
+                found.append(bare.span())
     return found

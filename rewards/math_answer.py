@@ -103,7 +103,7 @@ def compare(gold: str, found: str) -> Verdict:
 
 
 def weigh(gold: str, found: str) -> Verdict:
-    if normalize(gold).replace(" ", "") == normalize(found).replace(" ", ""):
+    if normalize(gold) == normalize(found):
         return Verdict(1.0, "exact", "both are written the same")
     sides = []
     for side, name in ((gold, "gold"), (found, "answer")):

@@ -11,12 +11,14 @@ What is taken as equal, where people may differ:
 - 1011_2 needs its base: 11 and 1011 are not it.
 """
 
+import re
 from fractions import Fraction
 from functools import cmp_to_key
 from itertools import combinations
 
-from rewards._math.numeric import Form, equal, proportion, sign
-from rewards._math.structure import Node, kinds, label
+from rewards._math.numeric import Form, equal, near, proportion, sign
+from rewards._math.structure import REALS, Node, kinds, label
+from rewards._math.words import same_words
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 SHORT_WORDS = {
@@ -29,6 +31,12 @@ SCALES = {"%": Form(("n", Fraction(1, 100))), "degree": Form(("/", ("v", r"\pi")
 
 def same(g: Node, a: Node) -> bool | None:
     """Whether answer `a` equals gold `g`; None when a part can't be decided."""
+    if g.kind == "rounding":  # 100/3 \approx 33.3: either will do
+        return some(same(part, a) for part in g.parts[label(g.parts[0]) is not None :])
+    if a.kind == "rounding":
+        return rounds(a) and same(g, a.parts[0])
+    if "matrix" in (g.kind, a.kind) and g.kind != a.kind:
+        g, a = as_tuple(g), as_tuple(a)
     if {"unit", "based"} & ({g.kind, a.kind} | {n.parts[1].kind for n in (g, a) if named_value(n)}):
         g, a = (n.parts[1] if named_value(n) and o.kind != "relation" else n for n, o in ((g, a), (a, g)))
     if "unit" in (g.kind, a.kind):
@@ -36,11 +44,13 @@ def same(g: Node, a: Node) -> bool | None:
     if "choice" in (g.kind, a.kind):
         return same_choice(g, a)
     if "words" in (g.kind, a.kind):
-        return {g.kind, a.kind} <= {"words", "form"} and g.tag == a.tag
+        return {g.kind, a.kind} <= {"words", "form"} and same_words(g.tag, a.tag)
     if "based" in (g.kind, a.kind):
         return g.kind == a.kind and g.tag == a.tag
-    if {"relation", "union"} & (kinds(g) | kinds(a)) and None not in (sets := (reals(g), reals(a))):
-        return same_reals(*sets)
+    if {"relation", "union", "complement"} & (kinds(g) | kinds(a)) and not {g.tag, a.tag} & {"="}:
+        sets = reals(g), reals(a)
+        if None not in sets:
+            return same_reals(*sets)
     if "relation" in (g.kind, a.kind):
         return same_relation(g, a)
     if "infinity" in (g.kind, a.kind) or "residue" in (g.kind, a.kind) or "matrix" in (g.kind, a.kind):
@@ -56,14 +66,28 @@ def same(g: Node, a: Node) -> bool | None:
         return same_parts(g, a)
     if g.kind in ("seq", "list") or a.kind in ("seq", "list"):
         group, one = (g, a) if g.kind in ("seq", "list") else (a, g)
-        if len(group.parts) == 1 and group.tag == r"\{\}":
+        if len(group.parts) == 1 and group.tag in (r"\{\}", "[]"):
             return same(group.parts[0], one)  # {5} and 5
+        if group.tag == "or":  # 1/2 or 50%
+            return every(same(part, one) if group is g else same(one, part) for part in group.parts)
     return False
 
 
 def named_value(node: Node) -> bool:
     """x = 5"""
     return node.kind == "relation" and node.tag == "=" and label(node.parts[0]) is not None
+
+
+def rounds(node: Node) -> bool:
+    r"""Whether a decimal is what stands before it, rounded: 12\pi \approx 37.7."""
+    form, decimal = node.parts[0].form, node.parts[1].form
+    digits = re.fullmatch(r"-?[0-9]*\.([0-9]{1,15})", node.tag)
+    return bool(form and decimal and digits and near(form, decimal.rational, Fraction(1, 10 ** len(digits[1]))))
+
+
+def as_tuple(node: Node) -> Node:
+    """A column vector as the point that it leads to, which is written either way."""
+    return Node("seq", node.parts, "()") if node.kind == "matrix" and "1" in node.tag.split(" by ") else node
 
 
 def every(verdicts) -> bool | None:
@@ -182,14 +206,22 @@ def same_relation(g: Node, a: Node) -> bool | None:
             return same_inequality(g, a)
     if any(n.kind == "relation" and set(n.tag.split()) != {"="} for n in (g, a)):
         return False  # x > 5 is neither 5 nor x = 5
-    names = {label(n.parts[0]) for n in (g, a) if n.kind == "relation"} - {None}
+    names = {label(n.parts[0], loose=n is a) for n in (g, a) if n.kind == "relation"} - {None}
     if len(names) > 1 or (g.kind == "relation" and not names):
         return False  # 2x+3y=6 has no value
     letters = [letter for name in names for letter in name.split(",")]
-    if max(map(len, letters), default=0) == 1 and letters != sorted(letters):
+    if len(letters) > 1 and set(letters) <= set("xyz") and letters != sorted(letters):
         return False  # (y,x)=(1,2) is no plain (1,2)
-    left, right = (n.parts[label(n.parts[0]) is not None :] if n.kind == "relation" else (n,) for n in (g, a))
+    left, right = (sides_with_values(n, loose=n is a) for n in (g, a))
     return every(same(x, y) for x in left for y in right)  # 2+2=4 is 4; 3=4 is nothing
+
+
+def sides_with_values(node: Node, loose: bool) -> tuple[Node, ...]:
+    """What is said of a name: 5 of x = y = 5; what is no such equation, as it is."""
+    if node.kind != "relation":
+        return (node,)
+    named = [label(part, loose) is not None for part in node.parts[:-1]]
+    return tuple(part for part, is_name in zip(node.parts, [*named, False], strict=True) if not is_name)
 
 
 def same_equation(g: Node, a: Node) -> bool | None:
@@ -223,6 +255,8 @@ def difference(relation: Node) -> Form | None:
 
 def same_inequality(g: Node, a: Node) -> bool | None:
     if len(g.parts) != 2 or len(a.parts) != 2:
+        if g.tag != a.tag:  # c > b > a is a < b < c
+            a = Node("relation", a.parts[::-1], " ".join(FLIPPED.get(op, op) for op in reversed(a.tag.split())))
         return all_same(g.parts, a.parts) if g.tag == a.tag else None
     sides = [difference(n) for n in (g, a)]
     ratio = None if None in sides else proportion(*sides)
@@ -231,15 +265,19 @@ def same_inequality(g: Node, a: Node) -> bool | None:
 
 # --- sets of real numbers: {variable or None: [(low, high, brackets)]}
 
-MINUS, PLUS = Node("infinity", tag="-"), Node("infinity", tag="+")
+MINUS, PLUS = REALS.parts
 
 
 def reals(node: Node) -> tuple[str | None, list] | None:
     """The intervals of a node that can be read as a set of real numbers, and its variable; else None."""
     if node.kind == "seq" and len(node.parts) == 2 and node.tag[0] in "([" and node.tag[-1] in ")]":
         return None, [(*node.parts, node.tag)]
+    if node.kind == "seq" and node.tag == r"\{\}":
+        return None, [(part, part, "[]") for part in node.parts]
     if node.kind == "relation":
         return half_lines(node)
+    if node.kind == "complement":
+        return complement(node.parts[0])
     if node.kind == "union" or (node.kind == "list" and kinds(node) == {"list", "relation"}):
         found = [reals(part) for part in node.parts]
         names = {f[0] for f in found if f}
@@ -253,6 +291,20 @@ def reals(node: Node) -> tuple[str | None, list] | None:
                 return names.pop(), [interval]
         return names.pop(), [interval for f in found for interval in f[1]]
     return None
+
+
+def complement(node: Node) -> tuple[None, list] | None:
+    r"""\mathbb{R} \setminus [2,3], \mathbb{R} \setminus \{1,2\}"""
+    found = reals(node)
+    merged = merge(found[1]) if found else None
+    if not merged:
+        return None
+    ends = [(MINUS, 1), *(end for interval in merged for end in interval), (PLUS, -1)]
+    return None, [
+        (low, high, ("[" if before > 0 else "(") + ("]" if behind < 0 else ")"))
+        for (low, before), (high, behind) in zip(ends[::2], ends[1::2], strict=True)
+        if low is not high or low.form
+    ]
 
 
 def meet(found: list) -> tuple | None:
@@ -274,6 +326,8 @@ def backwards(low: Node, high: Node) -> bool | None:
 def half_lines(relation: Node) -> tuple[str, list] | None:
     """x > 3, 2x+1 <= 7, 1 < x <= 2 and x != 3 as intervals."""
     operators = relation.tag.split()
+    if operators == ["="] and label(relation.parts[0]) and relation.parts[1].form:
+        return label(relation.parts[0]), [(relation.parts[1], relation.parts[1], "[]")]
     if any(op not in FLIPPED for op in operators):
         return None
     if len(operators) == 2 and (name := label(relation.parts[1])) and "!=" not in operators:

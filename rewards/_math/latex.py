@@ -28,7 +28,8 @@ class TooCostly(Exception):
 
 
 FUNCTIONS = {
-    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "exp",
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "coth", "sech", "csch",
+    "ln", "exp", "abs", "cis",
 }  # fmt: skip
 GREEK = {
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi",
@@ -36,7 +37,9 @@ GREEK = {
     "Psi", "Omega", "ell", "hbar",
 }  # fmt: skip
 WORDS = FUNCTIONS | GREEK | {"log", "sqrt", "pi", "infty"}  # also written without their backslash
-ALIASES = {"infinity": "infty", "inf": "infty", "oo": "infty", "asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+ALIASES = {
+    "infinity": "infty", "inf": "infty", "oo": "infty", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "Abs": "abs",
+}  # fmt: skip
 TOKEN = re.compile(
     r"\0[^\0]*\0|[0-9]*\.[0-9]*\\overline\s*(?:\{[0-9]+\}|[0-9])|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
     r"|\\[a-zA-Z]+|\\.|[a-zA-Z]+|\*\*|<=|>=|\S",
@@ -104,7 +107,7 @@ class Parser:
         self.tokens, self.i, self.bars = tokens, 0, 0
 
     def parse(self) -> tuple:
-        tree = self.sum()
+        tree = self.over()
         if self.i < len(self.tokens):
             raise Malformed(f"{self.tokens[self.i]!r} is out of place")
         return tree
@@ -118,6 +121,14 @@ class Parser:
             raise Malformed(f"{expected or 'more'} expected" + (f", not {token!r}" if token else " at the end"))
         self.i += 1
         return token
+
+    def over(self) -> tuple:
+        r"""A sum, or one above another in plain TeX: {a \over b}, {n \choose k}."""
+        tree = self.sum()
+        if self.peek() not in (r"\over", r"\choose"):
+            return tree
+        kind = "/" if self.take() == r"\over" else "binom"
+        return kind, tree, self.sum()
 
     def sum(self) -> tuple:
         terms = []
@@ -145,8 +156,11 @@ class Parser:
                 left = factors[0] if len(factors) == 1 else ("*", factors)
                 factors = [("/", left, divisor)]
             elif self.starts_factor():
-                if is_number(token) and is_number(self.tokens[self.i - 1]):
+                before = self.tokens[self.i - 1]
+                if is_number(token) and is_number(before):
                     raise Malformed("two numbers side by side")
+                if is_number(token) and before.isalpha() and before != "i":  # E2 is no product of E and 2, nor 0x2f1 zero
+                    raise Unsupported("a digit behind a letter")
                 factors.append(self.factor())
             else:
                 return factors[0] if len(factors) == 1 else ("*", factors)
@@ -158,7 +172,9 @@ class Parser:
 
     def starts_factor(self) -> bool:
         token = self.peek()
-        if not token or token in "+-*/^_!%,:;=<>)]}'\"&":
+        if token in ("'", r"\prime"):
+            raise Unsupported("a prime")
+        if not token or token in "+-*/^_!%,:;=<>)]}\"&" or token in (r"\over", r"\choose"):
             return False
         if token == "|":
             return not self.bars
@@ -187,7 +203,7 @@ class Parser:
         token = self.peek()
         if token == "{":
             self.take()
-            tree = self.sum()
+            tree = self.over()
             self.take("}")
             return tree
         if whole_number and token in ("-", "+"):
@@ -198,7 +214,7 @@ class Parser:
         return self.atom()
 
     def bracketed(self, close: str) -> tuple:
-        tree = self.sum()
+        tree = self.over()
         self.take(close)
         return tree
 
@@ -252,8 +268,9 @@ class Parser:
             self.i, self.tokens = start, tokens
         elif whole(token) and whole(self.peek()) and self.peek(1) == "/" and whole(self.peek(2)):
             above, _, below = self.take(), self.take(), self.take()
-            if int(below):
-                return ("n", value + Fraction(int(above), int(below)))
+            if not int(below):
+                raise Malformed("a division by zero")
+            return ("n", value + Fraction(int(above), int(below)))
         return ("n", value)
 
     def subscript(self) -> str:
@@ -282,9 +299,9 @@ class Parser:
         r"""Of \sin and the like: a bracket, else the factors up to the next function, as in \sin 2x\cos x."""
         if self.peek() in ("(", "["):
             tree = self.atom()
-            if self.peek() in ("^", "!"):
-                raise Unsupported("is the power of the function or of its argument?")
-            return tree
+            if self.peek() == "!":
+                raise Unsupported("is the factorial of the function or of its argument?")
+            return tree  # a power behind it is one of the function, as in programs
         negative = self.peek() == "-" and bool(self.take())
         factors = [self.factor()]
         while self.starts_factor() and self.peek()[1:] not in FUNCTIONS | {"log"} and self.peek() not in ("(", "["):

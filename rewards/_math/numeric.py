@@ -397,6 +397,8 @@ def real_function(name: str, x):
         raise Undefined("too large")
     if name in ("sin", "cos"):
         return getattr(IV, name)(x)
+    if name == "cis":
+        return IV.mpc(IV.cos(x), IV.sin(x))
     if name == "tan":
         return IV.sin(x) * inverse(IV.cos(x))
     if name == "ln":

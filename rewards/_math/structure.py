@@ -8,38 +8,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards._math.latex import CLOSE, FUNCTIONS, OPEN, Malformed, Parser, TooCostly, Unsupported, tokenize
-from rewards._math.numeric import Form, near
+from rewards._math.latex import CLOSE, FUNCTIONS, GREEK, OPEN, Malformed, Parser, TooCostly, Unsupported, tokenize
+from rewards._math.numeric import Form, children
 from rewards._math.spelling import THOUSANDS, normalize
+from rewards._math.words import CHANGES, CURRENCIES, canonical, leads, unit
 from rewards._math.spelling import THOUSANDS, normalize
+from rewards._math.words import CHANGES, CURRENCIES, canonical, leads, unit
 
 MAX_PARTS = 150
 RELATIONS = {"=": "=", "<": "<", ">": ">", r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\equiv": "="}
 MATRICES = {"pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array"}
-NO_UNIT = {
-    "or", "and", "not", "mod", "about", "approximately", "approx", "if", "when", "where", "is", "but", "maybe",
-    "otherwise", "none", "all", "no", "than", "base", "least", "most", "plus", "minus", "times", "negative", "over",
-    "divided", "power", "root", "squared", "cubed", "factorial", "pi", "wrong", "incorrect", "false", "hundred",
-    "thousand", "million", "billion", "trillion", "dozen", "half", "halves", "third", "thirds", "quarters", "fourths",
-    "fifths", "sixths", "sevenths", "eighths", "ninths", "tenths", "hundredths", "thousandths", "zero", "one", "two",
-    "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "twenty",
-}  # fmt: skip
-MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-LETTER_UNITS = set("mgshlnjwvacfk")  # of one letter, in lower case; others are variables: 5x, 5i, 5e
-UNIT_NAMES = {
-    alias: name
-    for name, aliases in {
-        "m": "meter metre", "cm": "centimeter centimetre", "mm": "millimeter millimetre", "km": "kilometer kilometre",
-        "in": "inch inche", "ft": "foot feet", "mi": "mile", "yd": "yard", "g": "gram", "kg": "kilogram", "mg": "milligram",
-        "lb": "lbs pound", "oz": "ounce", "l": "liter litre", "ml": "milliliter millilitre", "s": "sec second",
-        "min": "mins minute", "h": "hr hrs hour", "mi/h": "mph", "km/h": "kph kmh", "degree": "deg", "%": "percent",
-        "dollar": "usd",
-    }.items()
-    for alias in aliases.split()
-}  # fmt: skip
 INFINITY = {(r"\infty",): "+", ("+", r"\infty"): "+", ("-", r"\infty"): "-"}
 WORDS = re.compile(r"[\0(\s]*[^\W\d_](?:[^\W\d_]|[\s\0.,;:'()/&-])*")
-CHOICE = re.compile(r"\0?\s*(?:option |choice )?(?:\(\s*([A-Za-z])\s*\)|([A-Za-z])\)?)[.:]?\s*\0?", re.I)
+CHOICE = re.compile(r"\0?\s*(?:(?:option|choice)\s*\0?\s*)?(?:\(\s*([A-Za-z])\s*\)|([A-Za-z])\)?)[.:]?\s*\0?", re.I)
 NUMERALS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 BASED = re.compile(
     r"(-?)[({\0]?((?=[A-F]*[0-9])[0-9A-F]+|(?=[a-f]*[0-9])[0-9a-f]+)[)}\0]?\s*_\s*"
@@ -47,7 +28,8 @@ BASED = re.compile(
 )
 SEPARATORS = (",", ";", "\0or\0", "\0and\0")
 
-NAME_SIGNS = {"'", r"\angle", r"\overline", r"\hat", r"\cap", r"\cup", r"\triangle", r"\prime", "{", "}", "(", ")", "|"}
+NAME_SIGNS = {r"\angle", r"\overline", r"\hat", r"\cap", r"\cup", r"\triangle", r"\prime", r"\mid", r"\perp"}
+CONNECTIVES = {"so", "therefore", "thus", "hence", "then", "finally", "yes", "ok"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +41,10 @@ class Node:
     parts: tuple = ()
     tag: str = ""
     form: Form | None = None
+
+
+REALS = Node("seq", (Node("infinity", tag="-"), Node("infinity", tag="+")), "()")
+EMPTY_SET = Node("seq", (), r"\{\}")
 
 
 @lru_cache(maxsize=8192)
@@ -80,14 +66,29 @@ def read(answer: str) -> Node:
         and ("\0" in s or not s.isascii() or re.search("[a-zA-Z]{4}", s))
         and not re.search(r"\0\s*(?:or|and)\s*\0", s)
     ):
-        words = " ".join(s.replace("\0", " ").casefold().split()).strip(" .,")
-        return Node("words", tag=re.sub("^(?:an?|the) ", "", words))
+        return in_words(s)
+    if r"\ldots" in s:
+        raise Malformed("what goes on without an end")
     if "(" not in s and "[" not in s and r"\{" not in s:  # inside brackets 1,234 is two numbers
         s = THOUSANDS.sub(lambda m: m[0].replace(",", ""), s)
-    node = build(tokenize(s))
+    tokens = tokenize(s)
+    try:
+        node = build(tokens)
+    except Malformed:
+        line = s.rpartition("\n")[2]  # working above, the answer below
+        if line == s or r"\begin" in s:
+            raise
+        node = build(tokenize(line))
     if s.isalpha() and node.form:  # "no" may be a word or a product: the other side tells
         node = Node("form", tag=s.casefold(), form=node.form)
     return node
+
+
+def in_words(phrase: str) -> Node:
+    words = canonical(phrase)
+    if words == "all reals":
+        return REALS
+    return EMPTY_SET if words == "no solution" else Node("words", tag=words)
 
 
 def build(tokens: list[str]) -> Node:
@@ -102,6 +103,12 @@ def build(tokens: list[str]) -> Node:
         parts = [p for i, p in enumerate(parts) if p or not (0 < i < len(parts) - 1 and marks[i] != marks[i - 1])]
         nodes = [build(p) for p in parts]
         nodes = [n for node in nodes for n in (node.parts if node.kind == "list" else (node,))]
+        if nodes[0].tag in CONNECTIVES and len(nodes) == 2:  # So, x = 5
+            return nodes[1]
+        if nodes[-1].kind == "words" and nodes[-2].kind == "unit" and not CHANGES & set(nodes[-1].tag.split()):
+            nodes.pop()  # 72 cards in May and June
+            if len(nodes) == 1:
+                return nodes[0]
         if len(nodes) > MAX_PARTS:
             raise TooCostly(f"a list of {len(nodes)} parts")
         return Node("list", tuple(nodes), "and" if "\0and\0" in marks else "or" if "\0or\0" in marks else "")
@@ -114,29 +121,38 @@ def build(tokens: list[str]) -> Node:
             return build(parts[1])
         if r"\in" in marks:
             raise Unsupported("a relation of relations")
-        if (
-            marks == ["="]
-            and NAME_SIGNS - set("{}()|") & set(parts[0])
-            and all(t.isalpha() or t in NAME_SIGNS for t in parts[0])
-            and any(map(str.isalpha, parts[0]))
-        ):
-            return Node("relation", (Node("words", tag=" ".join(parts[0])), build(parts[1])), "=")
-        return Node("relation", tuple(map(build, parts)), " ".join(RELATIONS[m] for m in marks))
+        left = [named(part) for part in parts[:-1]] if set(marks) == {"="} else [build(part) for part in parts[:-1]]
+        return Node("relation", (*left, build(parts[-1])), " ".join(RELATIONS[m] for m in marks))
     parts, marks = split(tokens, depths, (r"\approx",))
-    if marks:  # 12\pi \approx 37.7 is 12\pi, where that is its rounding
-        node, decimal = build(parts[0]), "".join(parts[1])
-        fits = len(parts) == 2 and node.form and re.fullmatch(r"[0-9]+\.([0-9]{1,15})", decimal)
-        if fits and near(node.form, Fraction(decimal), Fraction(1, 10 ** len(fits[1]))):
-            return node
-        raise Malformed("no rounding of what stands before it")
+    if marks:
+        if not parts[0] or len(parts) > 2:
+            return build(parts[-1])
+        return Node("rounding", (named(parts[0]), build(parts[1])), "".join(parts[1]))
+    signs = [t for t in tokens if t in (r"\pm", r"\mp")]
+    if len(signs) > 1:
+        raise Unsupported("several signs")
+    if signs and not (whole and tokens[0] == r"\{"):
+        return Node("list", tuple(build([way if t in signs else t for t in tokens]) for way in "+-"))
+    parts, marks = split(tokens, depths, (r"\setminus",))
+    if marks and parts[0] == [r"\reals"] and len(parts) == 2:
+        return Node("complement", (build(parts[1]),))
     if whole and tokens[0] in ("(", "[", r"\{", r"\langle") and not (tokens[0] != r"\{" and depths[0] is None):
         return bracketed(tokens)
     if r"\begin" in tokens:
         return matrix(tokens)
     if all(token[0] == "\0" for token in tokens):
-        return Node("words", tag=" ".join("".join(tokens).replace("\0", " ").casefold().split()))
-    if (unit := with_unit(tokens)) is not None:
-        return unit
+        return in_words("".join(tokens))
+    if tokens[0] in "+-" and tokens[1:2] == ["("] and depths[1:-1].count(0) == 0 and "," in tokens:
+        node = build(tokens[1:])
+        if tokens[0] == "-":
+            node = Node(node.kind, tuple(negative(part) for part in node.parts), node.tag)
+        return node
+    if tokens[0][0] == "\0" and tokens[0].strip("\0 .").lower() not in CURRENCIES and leads(tokens[0]):
+        start = next((i for i, t in enumerate(tokens) if t[0] != "\0" and t not in (":", "-", ",", ".")), 0)
+        if all(leads(t) for t in tokens[1:start] if t[0] == "\0") and tokens[start] not in ("+", "*", "/", "^", "="):
+            return build(tokens[start - (tokens[start - 1] == "-") :])  # The value is 5; Ann: 5
+    if (value := with_unit(tokens)) is not None:
+        return value
     if r"\pmod" in tokens or r"\bmod" in tokens:
         at = next(i for i, t in enumerate(tokens) if t in (r"\pmod", r"\bmod"))
         modulus = build(tokens[at + 1 :])
@@ -145,16 +161,12 @@ def build(tokens: list[str]) -> Node:
     if marks:
         time = all(len(p) == 1 and len(p[0]) == 2 for p in parts[1:])
         return Node("ratio", tuple(map(build, parts)), "time" if time else "")
-    if r"\pm" in tokens or r"\mp" in tokens:
-        if tokens.count(r"\pm") + tokens.count(r"\mp") > 1:
-            raise Unsupported("several signs")
-        return Node("list", tuple(build([sign if t in (r"\pm", r"\mp") else t for t in tokens]) for sign in "+-"))
     if tuple(tokens) in INFINITY:
         return Node("infinity", tag=INFINITY[tuple(tokens)])
     if tokens == [r"\reals"]:
-        return Node("seq", (Node("infinity", tag="-"), Node("infinity", tag="+")), "()")
+        return REALS
     if tokens == [r"\emptyset"]:
-        return Node("seq", (), r"\{\}")
+        return EMPTY_SET
     return Node("form", form=Form(Parser(list(tokens)).parse()))
 
 
@@ -237,8 +249,9 @@ def with_unit(tokens: list[str]) -> Node | None:
     if tokens[-1] == "\0degree\0" and (tokens.count(tokens[-1]) > 1 or any(t[1:] in FUNCTIONS for t in tokens)):
         return None  # part of a formula: \sin 30^\circ
     sign = tokens[0] in "+-"
-    if len(tokens) > 1 + sign and tokens[sign].lower() in ("\0dollar\0", "\0usd\0", "\0euro\0", "\0gbp\0"):
-        return unit_node(tokens[:sign] + tokens[sign + 1 :], tokens[sign])
+    if len(tokens) > 1 + sign and tokens[sign].strip("\0 .").lower() in CURRENCIES:
+        rest = tokens[:sign] + tokens[sign + 1 :]
+        return with_unit(rest) or unit_node(rest, tokens[sign])
     end = len(tokens)
     while end > 0:
         if tokens[end - 1] == "%" or tokens[end - 1][0] == "\0":
@@ -257,54 +270,64 @@ def with_unit(tokens: list[str]) -> Node | None:
 
 
 def unit_node(tokens: list[str], name: str) -> Node:
-    words = re.findall("[a-z%]+|[/23]", name.lower().replace(".", "").replace("per cent", "percent"))
-    factor = 1
-    while words and words[0] in MULTIPLES:  # 5 million dollars
-        factor *= MULTIPLES[words.pop(0)]
-    letters = {w for w in words if len(w) == 1 and w.isalpha()}
-    if (
-        NO_UNIT & set(words)
-        or letters - LETTER_UNITS
-        or name.count("%") > 1
-        or re.search("[^a-z%/23^{}\0 .()*-]", name.lower())
-    ):
-        raise Malformed(f"{name.replace(chr(0), '')!r} is no unit")
-    power = [{"square": "2", "sq": "2", "cubic": "3", "cu": "3"}.get(w) for w in words]
-    plain = [
-        "/"
-        if w == "per"
-        else UNIT_NAMES.get(w, UNIT_NAMES.get(w.removesuffix("s"), w.removesuffix("s") if len(w) > 2 else w))
-        for w, p in zip(words, power, strict=True)
-        if not p
-    ]
     node = build(tokens)
+    value = node.form.rational if node.form else None
+    factor, tag = unit(name, singular=value is not None and abs(value) <= 1)
     if node.kind in ("unit", "words") or (factor > 1 and not node.form):
         raise Malformed("two units")
     if factor > 1:
         node = Node("form", form=Form(("n", Fraction(factor))).times(node.form))
-    if not words and factor > 1:
-        return node
-    return Node("unit", (node,), "".join(plain + [p for p in power if p]))
+    return Node("unit", (node,), tag) if tag else node
+
+
+def negative(node: Node) -> Node:
+    if node.form is None:
+        raise Unsupported("the negative of what is no number")
+    return Node("form", form=Form(("neg", node.form.tree)))
 
 
 def kinds(node: Node) -> set[str]:
     return {node.kind} | {part.kind for part in node.parts}
 
 
-def label(node: Node) -> str | None:
-    """What a value is called in `x = 5`, `f(x) = 5`, `\text{Area} = 5`; None when it is more than a name."""
+def named(tokens: list[str]) -> Node:
+    r"""The left side of an equation; where it is only what a value is called (P(X=3), |A \cup B|), its words."""
+    try:
+        node = build(tokens)
+    except (Malformed, Unsupported):
+        letters = any(t.isalpha() or t[0] == "\0" or t[1:] in GREEK for t in tokens)
+        signs = all(t in NAME_SIGNS or t[0] != "\\" or t[1:] in FUNCTIONS | GREEK for t in tokens)
+        if letters and signs and not any(d == 0 and t[0].isdigit() for d, t in zip(depth_of(tokens), tokens, strict=True)):
+            return Node("words", tag=" ".join(tokens).replace("\0", "").casefold())
+        raise
+    call = "".join(tokens)
+    if node.form and re.fullmatch(r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\^\{-1\}|')?\([^()]*\)", call) and call[1:] not in FUNCTIONS:
+        return Node("form", tag=call, form=node.form)  # f(x), V(t), f^{-1}(x)
+    return node
+
+
+def label(node: Node, loose: bool = False) -> str | None:
+    r"""What a value is called in `x = 5`, `f(x) = 5`, `AB = 5`, `\text{Area} = 5`; None when it is more than a name.
+
+    loose: any expression without numbers is a name as well, as in `m+n = 12`.
+    """
     if node.kind in ("words", "choice"):
         return node.tag
     if node.kind == "seq":
         names = [label(p) for p in node.parts]
         return None if None in names or not names else ",".join(names)
-    tree = node.form.tree if node.form else ()
-    if tree[:1] == ("v",) and tree[1] not in (r"\pi", "e", "i"):
+    return node.tag or name(node.form.tree, loose) if node.form else None
+
+
+def name(tree: tuple, loose: bool) -> str | None:
+    if tree[0] == "v" and tree[1] not in (r"\pi", "e", "i"):
         return tree[1]
-    if (
-        tree[:1] == ("*",)
-        and len(tree[1]) == 2
-        and tree[1][0] in (("v", "f"), ("v", "g"), ("v", "h"), ("v", "p"), ("v", "P"))
-    ):
-        return f"{tree[1][0][1]}({tree[1][1]})"
-    return None
+    if tree[0] == "fn" and name(tree[2], False):
+        return f"{tree[1]}({name(tree[2], False)})"  # \sin A
+    if tree[0] == "*" and all(t[0] == "v" and t[1].isupper() for t in tree[1]):
+        return "".join(t[1] for t in tree[1])  # AB
+    return str(tree) if loose and tree[0] in ("+", "*", "/", "neg") and not numbers(tree) else None
+
+
+def numbers(tree: tuple) -> bool:
+    return tree[0] in ("n", "^") or any(map(numbers, children(tree)))
