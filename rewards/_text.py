@@ -10,6 +10,7 @@ SPACE = re.compile(
     r"\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}|\\(?:text|textbf|mathrm|mbox|underline)(?=\s*\{)"
     r"|\\(?:q?quad|[lcv]?dots[bcm]?|square|Box|displaystyle|[,;:! ()\[\]\\])|[\s{}$.,:;?_~…*·•\-–—()\[\]]"
 )
+EITHER = re.compile(r"[})>\]]\s*\$?\s*,?\s+or\s+[^a-zA-Z0-9]*(?:\\(?:boxed|fbox|framebox)\s*\{|<answer>)$")  # \boxed{5} or \boxed{7}
 PLACEHOLDER = re.compile(
     r"(?:(?:insert|put|write|enter|place)\s*)?(?:(?:the|your|my)\s*)?(?:final\s*)?(?:numeric(?:al)?\s*)?"
     r"(?:answer|result|solution|ans)(?:\s*(?:goes\s*)?here)?",
@@ -53,8 +54,12 @@ def extract(text: str) -> tuple[str | None, str]:
     body, where = (last(text, blocks(text)), "<answer>") if tagged else (text, "the text")
     if body is None:
         return None, "no <answer> block is closed and holds an answer"
+    if not body:
+        return None, "one <answer> or another"
     found = boxes(body)
     boxed = last(body, found)
+    if boxed == "":
+        return None, "one \\boxed or another"
     if boxed is not None:
         return boxed, f"{'the last ' if len(found) > 1 else ''}\\boxed in {where}"
     if not tagged:
@@ -63,8 +68,11 @@ def extract(text: str) -> tuple[str | None, str]:
 
 
 def last(text: str, spans: list[tuple[int, int]]) -> str | None:
-    """The text of the last span that is an answer at all."""
-    return next((body for i, j in reversed(spans) if not blank(body := text[i:j].strip())), None)
+    """The text of the last span that is an answer at all; "" where it is offered as one of two: this or that."""
+    for i, j in reversed(spans):
+        if not blank(text[i:j]):
+            return "" if EITHER.search(text, max(0, i - 30), i) else text[i:j].strip()
+    return None
 
 
 def blank(body: str) -> bool:

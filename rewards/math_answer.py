@@ -26,6 +26,9 @@ from rewards._text import extract, text_of
 MAX_ANSWER = 1000  # characters: a longer final answer is junk
 # a unit of one letter, which beside a formula would be a variable: 5 m, 5 m/s
 LETTER_UNIT = re.compile(r"([+-]?[0-9][0-9.,/]*)[ ~]((?:[mgshLNJWVA]|km|cm)(?:/[sh])?)(\^(?:[23]|\{[23]\}))?")
+PROGRAM_LOG = re.compile(r"(?<![\\a-zA-Z])log(?=\()")
+# "(C) 15" where the gold is C; a second letter would be a second answer
+OPTION = re.compile(r"\0?(?:(?:[Oo]ption|[Cc]hoice)\0?\s*)?\(?([A-J])\s*[).:]\s*(?:(?!\b[A-J]\b).)+", re.S)
 # what an escape makes of \text, \frac, \rho or \neq in a file that was written without care
 DAMAGED = re.compile(
     r"[\x07\x08\x0b\x0c]|\t(?:ext|frac|imes|heta|an\b|au\b|o\b|ilde|riangle)|\r(?:ight|ho|angle|m\b)|\n(?:eq|e\b|u\b|abla|ot\b)"
@@ -103,22 +106,37 @@ def compare(gold: str, found: str) -> Verdict:
 
 
 def weigh(gold: str, found: str) -> Verdict:
-    if normalize(gold) == normalize(found):
+    spelled = normalize(gold), normalize(found)
+    if spelled[0] == spelled[1]:
         return Verdict(1.0, "exact", "both are written the same")
-    sides = []
-    for side, name in ((gold, "gold"), (found, "answer")):
-        if sides and (sides[0].kind == "unit" or (sides[0].form and sides[0].form.rational is not None)):
-            side = LETTER_UNIT.sub(r"\1\\text{ \2}\3", side) if LETTER_UNIT.fullmatch(side.strip("$. ")) else side
-        try:
-            sides.append(read(side))
-        except TooCostly as error:
-            return Verdict(0.0, "refused", f"{name}: {error}")
-        except (Unsupported, Malformed) as error:
-            return Verdict(0.0, "unread", f"the {name} is not read: {error}".replace("\0", ""))
-    verdict = same(*sides)
+    try:
+        wanted = read(gold)
+    except Unsupported as error:
+        if spelled[0].replace(" ", "") == spelled[1].replace(" ", ""):
+            return Verdict(1.0, "exact", "both are written the same")
+        return Verdict(0.0, "unread", f"the gold can only be compared by its spelling: {error}".replace("\0", ""))
+    if wanted.kind == "choice" and (option := OPTION.fullmatch(spelled[1])):
+        return Verdict(float(option[1] == wanted.tag), "structure", "the letter of an option, before its text")
+    try:
+        given = read(in_terms_of(wanted, gold, found))
+    except TooCostly as error:
+        return Verdict(0.0, "refused", f"the answer: {error}")
+    except (Unsupported, Malformed) as error:
+        return Verdict(0.0, "unread", f"the answer is not read: {error}".replace("\0", ""))
+    verdict = same(wanted, given)
     if verdict is None:
         return Verdict(0.0, "unread", "neither equal nor different, as far as can be told")
-    return Verdict(float(verdict), path_of(*sides), "equal" if verdict else "different")
+    return Verdict(float(verdict), path_of(wanted, given), "equal" if verdict else "different")
+
+
+def in_terms_of(wanted: Node, gold: str, found: str) -> str:
+    """An answer whose letters mean what they mean in the gold: m a metre beside a number, log( the natural logarithm."""
+    if "ln" in gold and "ln" not in found:
+        found = PROGRAM_LOG.sub("ln", found)
+    if wanted.kind == "unit" or (wanted.form and wanted.form.rational is not None):
+        if LETTER_UNIT.fullmatch(found.strip("$. ")):
+            return LETTER_UNIT.sub(r"\1\\text{ \2}\3", found)
+    return found
 
 
 def path_of(gold: Node, found: Node) -> str:

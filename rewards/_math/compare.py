@@ -39,6 +39,8 @@ def same(g: Node, a: Node) -> bool | None:
         g, a = as_tuple(g), as_tuple(a)
     if {"unit", "based"} & ({g.kind, a.kind} | {n.parts[1].kind for n in (g, a) if named_value(n)}):
         g, a = (n.parts[1] if named_value(n) and o.kind != "relation" else n for n, o in ((g, a), (a, g)))
+    if "list" in (g.kind, a.kind):
+        g, a = spread(g), spread(a)
     if "unit" in (g.kind, a.kind):
         return same_quantity(g, a)
     if "choice" in (g.kind, a.kind):
@@ -174,6 +176,8 @@ def same_parts(g: Node, a: Node) -> bool | None:
         covered = every(some(same(p, q) for q in a.parts) for p in g.parts)
         return every([covered, every(some(same(p, q) for p in g.parts) for q in a.parts)])
     tags = {n.tag for n in (g, a) if n.kind == "seq"}
+    if tags == {"[]"} and g.kind != a.kind and len(g.parts) > 2:
+        tags = set()  # a list of Python's, as two numbers would be an interval
     if len(tags) > 1 or (tags and tags.isdisjoint({"()", r"\{\}"}) and g.kind != a.kind):
         return False
     labels = [[label(p.parts[0]) if p.kind == "relation" else None for p in n.parts] for n in (g, a)]
@@ -182,9 +186,20 @@ def same_parts(g: Node, a: Node) -> bool | None:
         len({name.partition("_")[0] for name in names}) == 1 for names, n in zip(labels, named, strict=True) if n
     )
     if named[0] != named[1] and not (roots and not tags):  # y=2, x=1 is (1,2); x_1=3, x_2=-3 is no pair
-        left = by_name(labels[0], g.parts) if named[0] else g.parts
-        return all_same(left, by_name(labels[1], a.parts) if named[1] else a.parts)
+        names, parts, other = (labels[0], g.parts, a.parts) if named[0] else (labels[1], a.parts, g.parts)
+        orders = [by_name(names, parts), parts if set(names) - set("xyz") else ()]  # n=5, k=2 as (5,2) or (2,5)
+        return some(all_same(*((order, other) if named[0] else (other, order))) for order in orders)
     return all_same(g.parts, a.parts) if tags and tags != {r"\{\}"} else any_order(g.parts, a.parts)
+
+
+def spread(node: Node) -> Node:
+    """(m,b)=(3,-4) as m=3, b=-4."""
+    if node.kind != "relation" or node.tag != "=" or [p.kind for p in node.parts] != ["seq", "seq"]:
+        return node
+    names, found = (p.parts for p in node.parts)
+    if len(names) != len(found) or not all(map(label, names)):
+        return node
+    return Node("list", tuple(Node("relation", pair, "=") for pair in zip(names, found, strict=True)))
 
 
 def by_name(names: list[str], parts: tuple) -> tuple:
@@ -270,6 +285,8 @@ MINUS, PLUS = REALS.parts
 
 def reals(node: Node) -> tuple[str | None, list] | None:
     """The intervals of a node that can be read as a set of real numbers, and its variable; else None."""
+    if node.kind == "list" and kinds(node) == {"list", "seq"}:  # (-\infty,2), (3,\infty)
+        node = Node("union", node.parts)
     if node.kind == "seq" and len(node.parts) == 2 and node.tag[0] in "([" and node.tag[-1] in ")]":
         return None, [(*node.parts, node.tag)]
     if node.kind == "seq" and node.tag == r"\{\}":

@@ -305,6 +305,8 @@ class Parser:
         negative = self.peek() == "-" and bool(self.take())
         factors = [self.factor()]
         while self.starts_factor() and self.peek()[1:] not in FUNCTIONS | {"log"} and self.peek() not in ("(", "["):
+            if self.peek() == "e" and self.peek(1) == "^":  # \sin t e^t
+                break
             factors.append(self.factor())
         if self.peek() == "/":
             raise Unsupported("is the slash inside the argument?")

@@ -6,6 +6,7 @@ Words, whether in \text{...} or bare, end up between NULs, which no answer has o
 import re
 
 from rewards._math.latex import ALIASES, FUNCTIONS, WORDS
+from rewards._math.words import LEAD_CHANGES
 
 # An explicit map: NFKC would turn 5² into 52. U+2009 and U+200A mark thin and negative spaces until digits are grouped.
 UNICODE = str.maketrans(
@@ -57,7 +58,7 @@ AREA = re.compile(r"\s*([ckm]?m|in|ft|yd|mi)\s*\^\s*([23])\s*")
 BOLD = re.compile(
     r"\\(?:underline|ensuremath|mathop|framebox|mathbf|mathit|boldsymbol|bm|vec|mathcal|hat|overrightarrow|mathbb)\s*(?=\{)"
 )
-BOX = re.compile(r"\\?(?:[bf]boxed|boxed|fbox|framebox)\s*\{(.*)\}", re.S)
+BOX = re.compile(r"\\{0,2}(?:[bf]boxed|boxed|fbox|framebox)\s*\{(.*)\}", re.S)
 # what Markdown, HTML and LaTeX put around an answer; ** between two factors is a power, <b> alone is an inequality
 MARKUP = re.compile(
     r"(?<![\w)\]}])(\*\*|__)(?=\S)(.+?)(?<=\S)\1(?![\w(])|<(b|i|em|strong|p|span|u)>(.*?)</\3>", re.S
@@ -65,7 +66,7 @@ MARKUP = re.compile(
 INVISIBLE = re.compile(
     r"\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}|\\(?:begin|end)\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}"
 )
-ORDINAL = re.compile(r"([0-9])\s*(?:\^\s*)?\{?\s*(?:\0\s*)?\b(?:st|nd|rd|th)\b(?:\s*\0)?\s*\}?(?![a-zA-Z])")
+ORDINAL = re.compile(r"([0-9])\s*(?:\^\s*)?\{?\s*(?:\0\s*)?(?:st|nd|rd|th)\b(?:\s*\0)?\s*\}?(?:\s+([a-zA-Z]{3,})\b)?(?![a-zA-Z])")
 CURRENCY = re.compile(r"\b(?:US|AU|CA|NZ|HK|SG?|A|C)\s?\\?\$|\b(?:Rs|INR)\b\.?(?=\s*[0-9])")
 DOTS = re.compile(r"\.{2,}|(?:\s*\.){3,}")
 REPEATING = re.compile(r"([0-9]*\.[0-9]*?)(?:([0-9])\2{2,}|([0-9]{2,6}?)\3+)\s*\\ldots")
@@ -74,6 +75,7 @@ DOMAIN = re.compile(
     r"(?:[,;]\s*|\s+)(?:\\forall\s*|\0\s*(?:for|where|with)?\s*(?:(?:all|every|each|any)\s*)?(?:real\s*)?(?:numbers?\s*)?\0\s*)?"
     r"(?:[a-zA-Z]\s*\\in\s*\\reals|(?<=\0)\s*[a-zA-Z])\s*(?=\\\}?$|$)"
 )
+CONCLUSION = re.compile(r"(.*\d.*[.;\n].*)\banswer is\b:?\s*", re.S | re.I)  # 48/2=24. 48+24=72. So the answer is 72.
 FOREIGN_LEAD = re.compile(r"^(?:最终)?(?:答案|结果)\s*(?:是|为|:)?\s*:?\s*|^(?:所以|因此|故|即)\s*,?\s*")
 FRENCH = re.compile(r"([\[\]])([^\[\]()]*,[^\[\]()]*)([\[\]])")
 GROUPED = re.compile("(?<![0-9.,])[0-9]{1,3}(?:(?:\u2009|\\{,\\}|\u200a*,\u200a+ *)[0-9]{3})+(?![0-9])")
@@ -102,7 +104,8 @@ def normalize(answer: str) -> str:
         s = box[1].strip()
     s = DOTS.sub(r"\\ldots ", COMMAND.sub(_command, s)) if "." in s or "dots" in s else COMMAND.sub(_command, s)
     s = REPEATING.sub(lambda m: rf"{m[1]}\overline{{{m[2] or m[3]}}}", s)
-    s = EMPTY.sub("", s.replace("$", "").replace("~", " ")).replace("{:}", ":")
+    s = EMPTY.sub("", s.replace("$", "").replace("~", " "))
+    s = re.sub(r"(?<![a-z])\{:\}", ":", s)
     for _ in range(3):  # wrappers in wrappers
         s = TEXT.sub(_text, s)
     s = UNIT_FRACTION.sub("\0\\1/\\2\0", s)
@@ -116,11 +119,15 @@ def normalize(answer: str) -> str:
     s = re.sub(r"\b([ap])\.\s?m\b\.?", "\0\\1m\0", s, flags=re.I)
     s = re.sub(r"([)\]])\s*U\s*([(\[])", r"\1\\cup \2", s)
     s = re.sub(r"\0\s*\(?base[ -](?:([0-9]+)\)?\s*\0|\0\s*([0-9]+))", r"_{\1\2}", s)
-    s = ORDINAL.sub(r"\1", s)
+    s = ORDINAL.sub(lambda m: f"{m[1]} \0{m[2]}s\0" if m[2] else m[1], s)
     s = re.sub(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)", "*", re.sub(r"^\s*\+\s*/?\s*-|\+/-", r"\\pm ", s))
     s = re.sub(r"\blog(2|10)\s*(?=\()", r"\\log_{\1}", s)
     if "&" in s and r"\begin" not in s:
-        s = s.replace("&", r"\0and\0" if re.search(r"[0-9]\s*&\s*[0-9]", s) else "")
+        s = s.replace("&", "\0and\0" if re.search(r"[0-9]\s*&\s*[0-9]", s) else "")
+    if re.match(r"\s*\(?a\)", s) and "b)" in s:  # (a) 5, (b) 7
+        s = re.sub(r"(?:^|[,;\s]+)\(?[a-h]\)\s*", ", ", s).lstrip(", ")
+    if (done := CONCLUSION.match(s)) and not LEAD_CHANGES & set(done[1].lower().split()):
+        s = s[done.end() :]
     s = FRENCH.sub(_french, s.strip()) if FRENCH.fullmatch(s.strip()) else s
     s = FOREIGN_LEAD.sub("", LEAD.sub("", s.strip(), count=1) if LEAD.match(s.strip()) else s.strip())
     s = re.sub(r"^\s*=(?!=)\s*", "", s)

@@ -113,9 +113,10 @@ def build(tokens: list[str]) -> Node:
             raise TooCostly(f"a list of {len(nodes)} parts")
         return Node("list", tuple(nodes), "and" if "\0and\0" in marks else "or" if "\0or\0" in marks else "")
     parts, marks = split(tokens, depths, (r"\cup",))
-    if marks:
+    relation = split(tokens, depths, RELATIONS)
+    if marks and set(relation[1]) != {"="}:
         return Node("union", tuple(map(build, parts)))
-    parts, marks = split(tokens, depths, RELATIONS)
+    parts, marks = relation
     if marks:
         if marks == [r"\in"] and label(build(parts[0])):
             return build(parts[1])
@@ -196,7 +197,7 @@ def split(tokens: list[str], depths: list[int], marks) -> tuple[list[list[str]],
 
 def bracketed(tokens: list[str]) -> Node:
     inner = tokens[1:-1]
-    brackets = tokens[0] + tokens[-1]
+    brackets = "()" if tokens[0] == r"\langle" else tokens[0] + tokens[-1]
     if tokens[0] == r"\{":
         for bar in ("|", ":"):  # set-builder: {x : x > 3}
             parts, marks = split(inner, depth_of(inner), (bar,))

@@ -100,8 +100,8 @@ def unit(phrase: str, singular: bool = False) -> tuple[int, str]:
     if words[:1] == ["in"] and words[1:2] in (["2"], ["3"]):
         end = len(words)
     words = words[:end]
-    noun = next((w for w in words if w not in POWERS), "")
-    if noun and not (noun in SINGULAR or noun == "%" or singular or (noun[-1] == "s" and len(noun) > 2)):
+    noun = next((w for w in words if w not in POWERS and w not in ("per", "/")), "")
+    if noun and not (noun in SINGULAR or noun == "%" or noun.startswith("degree") or singular or (noun[-1] == "s" and len(noun) > 2)):
         raise Malformed(f"{noun!r} is no unit that is known")
     powers = [POWERS[w] for w in words if w in POWERS] + [power] * bool(power)
     plain = [
