@@ -10,13 +10,14 @@ SPACE = re.compile(
     r"\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}|\\(?:text|textbf|mathrm|mbox|underline)(?=\s*\{)"
     r"|\\(?:q?quad|[lcv]?dots[bcm]?|square|Box|displaystyle|[,;:! ()\[\]\\])|[\s{}$.,:;?_~…*·•\-–—()\[\]]"
 )
-EITHER = re.compile(r"[})>\]]\s*\$?\s*,?\s+or\s+[^a-zA-Z0-9]*(?:\\(?:boxed|fbox|framebox)\s*\{|<answer>)$")  # \boxed{5} or \boxed{7}
+EITHER = re.compile(r"\s*(?:\}|</answer>)[\s$\\)]*,?\s*or\b[^a-zA-Z0-9]*(?:\\(?:boxed|fbox|framebox)\s*\{|<answer>)")
 PLACEHOLDER = re.compile(
     r"(?:(?:insert|put|write|enter|place)\s*)?(?:(?:the|your|my)\s*)?(?:final\s*)?(?:numeric(?:al)?\s*)?"
     r"(?:answer|result|solution|ans)(?:\s*(?:goes\s*)?here)?",
     re.I,
 )
-BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\u200b\u200c\u200d\u2060\ufeff\xad")
+ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\xad"
+BLANK = "\u115f\u1160\u2800\u3164\uffa0" + ZERO_WIDTH
 
 
 def text_of(completion: str | list[dict]) -> str:
@@ -68,10 +69,12 @@ def extract(text: str) -> tuple[str | None, str]:
 
 
 def last(text: str, spans: list[tuple[int, int]]) -> str | None:
-    """The text of the last span that is an answer at all; "" where it is offered as one of two: this or that."""
-    for i, j in reversed(spans):
-        if not blank(text[i:j]):
-            return "" if EITHER.search(text, max(0, i - 30), i) else text[i:j].strip()
+    """The text of the last span that is an answer at all; "" where it is the second of two: this or that."""
+    for at in reversed(range(len(spans))):
+        body = text[slice(*spans[at])].strip()
+        if not blank(body):
+            either = at and EITHER.fullmatch(text, spans[at - 1][1], spans[at][0]) and text[slice(*spans[at - 1])].strip() != body
+            return "" if either else body
     return None
 
 
@@ -81,7 +84,7 @@ def blank(body: str) -> bool:
         return not body.strip()
     rest = SPACE.sub(" ", body)
     words = " ".join(rest.split())
-    return not words.strip("".join(BLANK)) or PLACEHOLDER.fullmatch(words) is not None
+    return not words.strip(BLANK + " ") or PLACEHOLDER.fullmatch(words) is not None
 
 
 def blocks(text: str) -> list[tuple[int, int]]:

@@ -1,14 +1,22 @@
 """Is the completion one block of thoughts and then one answer, and nothing else?"""
 
+import re
+import string
 import unicodedata
 
-from rewards._text import text_of
+from rewards._text import PLACEHOLDER, ZERO_WIDTH, text_of
 
+BLANKS = string.whitespace + ZERO_WIDTH
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 UNSEEN = {"Cf", "Cc", "Cs", "Zs", "Zl", "Zp", "Mn", "Mc", "Me"}  # marks need a letter
+PUNCTUATION = {"Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps"}  # dots and dashes are no thoughts
 BLANK = set("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs by category, blank in print
 # what R1-Zero's template shows between the tags: copying it is not thinking
-PLACEHOLDERS = {"reasoning process here", "answer here"}
+TEMPLATE_THOUGHTS = re.compile(
+    r"(?:(?:insert|put|write|your|the|my|all|detailed|step[- ]by[- ]step)\s+)*(?:reasoning|thinking|thoughts?)"
+    r"(?:\s+process)?(?:\s+(?:goes\s+|go\s+)?here)?",
+    re.I,
+)
 
 
 def think_format(completions, *, prefilled_think: bool | list[bool] = False, **_) -> list[float]:
@@ -38,11 +46,12 @@ def well_formed(text: str, prefilled: bool = False) -> bool:
             return False
         parts.append(before)
     outside, bodies = (parts[0], parts[2], text), (parts[1], parts[3])
-    return not any(part.strip() for part in outside) and all(visible(b) for b in bodies)
+    return not any(part.strip(BLANKS) for part in outside) and all(map(says_something, bodies))
 
 
-def visible(body: str) -> bool:
-    """Whether a reader would see anything but the template's own words: zero-width and control characters don't count."""
-    if body.strip().rstrip(" .!").casefold() in PLACEHOLDERS:
-        return False
-    return any(c not in BLANK and unicodedata.category(c) not in UNSEEN for c in body)
+def says_something(body: str) -> bool:
+    """Whether a reader would see more than the template's own words, bracketed or not, or punctuation."""
+    hidden = UNSEEN | PUNCTUATION
+    seen = "".join(" " if c in BLANK or unicodedata.category(c) in hidden else c for c in body)
+    words = " ".join(seen.split())
+    return bool(words) and not PLACEHOLDER.fullmatch(words) and not TEMPLATE_THOUGHTS.fullmatch(words)
