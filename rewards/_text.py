@@ -73,7 +73,11 @@ def last(text: str, spans: list[tuple[int, int]]) -> str | None:
     for at in reversed(range(len(spans))):
         body = text[slice(*spans[at])].strip()
         if not blank(body):
-            either = at and EITHER.fullmatch(text, spans[at - 1][1], spans[at][0]) and text[slice(*spans[at - 1])].strip() != body
+            either = (
+                at
+                and EITHER.fullmatch(text, spans[at - 1][1], spans[at][0])
+                and text[slice(*spans[at - 1])].strip() != body
+            )
             return "" if either else body
     return None
 

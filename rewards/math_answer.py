@@ -21,6 +21,7 @@ from rewards._math.compare import same
 from rewards._math.latex import Malformed, TooCostly, Unsupported
 from rewards._math.spelling import normalize
 from rewards._math.structure import Node, read
+from rewards._math.words import canonical, same_words
 from rewards._text import extract, text_of
 
 MAX_ANSWER = 1000  # characters: a longer final answer is junk
@@ -117,6 +118,8 @@ def weigh(gold: str, found: str) -> Verdict:
         return Verdict(0.0, "unread", f"the gold can only be compared by its spelling: {error}".replace("\0", ""))
     if wanted.kind == "choice" and (option := OPTION.fullmatch(spelled[1])):
         return Verdict(float(option[1] == wanted.tag), "structure", "the letter of an option, before its text")
+    if wanted.kind in ("words", "form") and wanted.tag and same_words(wanted.tag, canonical(spelled[1])):
+        return Verdict(1.0, "structure", "equal")  # yes, because 3 is odd
     try:
         given = read(in_terms_of(wanted, gold, found))
     except TooCostly as error:

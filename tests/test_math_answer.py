@@ -1,11 +1,10 @@
-"""What math_answer pays for: labelled cases, real golds, random equal and unequal pairs, hostile input, lost workers."""
+"""What math_answer pays for: labelled cases, real golds, random equal and unequal pairs, hostile input."""
 
 import json
 import math
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -17,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards import _math_verify
-from rewards.math_answer import MAX_ANSWER, judge, math_answer
+from rewards._math import structure
+from rewards.math_answer import MAX_ANSWER, compare, judge, math_answer, readable
 
 CASES, GOLDS, PAIRS = (
     [json.loads(line) for line in Path(__file__).with_name("cases").joinpath(f"{name}.jsonl").open()]
@@ -36,7 +35,6 @@ def test_labelled_cases():
     for case in CASES:
         for path in case.get("must_not_create", ()):
             assert not os.path.exists(path), f"{path} was left by something else: remove it"
-    _math_verify.start()
     for case in CASES:
         start = time.perf_counter()
         score = math_answer([case["completion"]], answer=[case["gold"]])
@@ -146,7 +144,7 @@ def test_broken_gold_gives_none_whatever_the_completion_says(gold):
 def test_hostile_answers_score_zero_and_end(answer):
     start = time.perf_counter()
     assert math_answer([f"<answer>{answer}</answer>"], answer=["5"]) == [0.0]
-    assert time.perf_counter() - start < _math_verify.DEADLINE_S + 30  # with a new worker's start on a busy machine
+    assert time.perf_counter() - start < 3
     assert not os.path.exists("/tmp/r1_recipes_owned")
 
 
@@ -172,17 +170,130 @@ def test_hostile_answers_score_zero_and_end(answer):
     ],
 )
 @pytest.mark.parametrize("gold", ["5", "x^2+1", "\\{1,2\\}", "\\sin 1+i"])
-def test_costly_answers_are_refused_or_decided_at_once(gold, answer):
-    _math_verify.start()
+def test_costly_answers_are_refused_or_decided_soon(gold, answer):
     start = time.perf_counter()
     assert verdict(gold, answer).score == 0.0
     assert time.perf_counter() - start < 3
 
 
-def test_gold_beyond_the_readers_here_is_left_to_math_verify():
-    assert verdict("{4 \\choose 2}", "6") == (1.0, "math_verify", "math-verify says equal")
-    assert verdict("\\sqrt{3+2\\sqrt{2}}", "1+\\sqrt{2}").path == "math_verify"
-    assert verdict("\\sqrt{3+2\\sqrt{2}}", "2+\\sqrt{2}") == (0.0, "algebra", "different")  # refuted by values
+@pytest.mark.parametrize(
+    "gold, answer, want",
+    [
+        ("\\sqrt{3+2\\sqrt{2}}", "1+\\sqrt{2}", 1.0),
+        ("\\sqrt{3+2\\sqrt{2}}", "2+\\sqrt{2}", 0.0),
+        ("e^{\\pi\\sqrt{163}}", "262537412640768744", 0.0),  # they share 30 digits
+        ("\\sin 1", "0.84147098480789650665", 0.0),
+        ("\\cos^2 x", "1-\\sin^2 x", 1.0),
+        ("\\cosh x", "\\frac{e^x+e^{-x}}{2}", 1.0),
+        ("\\ln|x|", "\\ln x", 0.0),  # without a value for x < 0
+        ("|x|", "x", 0.0),
+        ("|x|", "\\sqrt{x^2}", 1.0),
+        ("\\frac{1}{\\sqrt{n}}", "\\sqrt{1/n}", 1.0),
+        ("(-1)^n", "\\cos(n\\pi)", 1.0),  # n may be an integer: at fractions one side has no value
+        ("n", "\\lfloor n \\rfloor", 0.0),
+        ("\\binom{n}{2}", "\\frac{n(n-1)}{2}", 1.0),
+        ("\\sqrt{-4}", "2i", 1.0),
+        ("\\sqrt[3]{-8}", "-2", 1.0),
+        ("e^{i\\pi/3}", "\\frac{1+i\\sqrt3}{2}", 1.0),
+        ("\\operatorname{cis} 60^\\circ", "\\frac{1+i\\sqrt3}{2}", 1.0),
+        ("2^{-99}", "2^{-98}", 0.0),
+        ("\\frac{1}{2004!}", "\\frac{1}{2006!}", 0.0),
+        ("5", "5\\frac{x-x}{x-x}", 0.0),
+        ("5", "5\\frac{\\sinh^2 x-\\cosh^2 x+1}{\\sinh^2 x-\\cosh^2 x+1}", 0.0),
+        ("xy=6", "y=\\frac{6}{x}", 1.0),
+        ("y=2x+1", "2x-y+1=0", 1.0),
+        ("y=2x+1", "y=2x+2", 0.0),
+        ("\\mathbb{R}\\setminus\\{1,2\\}", "(-\\infty,1)\\cup(1,2)\\cup(2,\\infty)", 1.0),
+        ("\\mathbb{R}\\setminus[\\sqrt2,2)", "x<\\sqrt2 \\text{ or } x\\ge 2", 1.0),
+        ("\\mathbb{R}\\setminus[\\sqrt2,2)", "x<\\sqrt2 \\text{ or } x> 2", 0.0),
+    ],
+)
+def test_closed_forms_are_compared_by_value(gold, answer, want):
+    assert verdict(gold, answer).score == want
+
+
+WRONG = {
+    "a code is no product": [("0x2f1", "0x2e1"), ("1C0", "2D0"), ("A0", "B0"), ("3F", "F3"), ("0", "0xFF")],
+    "a power behind a function": [("8", "sin(5*x-8)**4"), ("7", "\\pm 3 \\pm 7"), ("12", "cos(x)**2 = 12")],
+    "no value": [("4", "4 4/0"), ("7", "7 + 0/0"), ("1", "0^0"), ("3", "3 \\frac{1}{0}")],
+    "no end": [("1,2,3", "1,2,3,..."), ("5", "5..."), ("0.33", "0.33\\ldots"), ("1,2", "1, 2, \\dots")],
+    "words that multiply": [("5", f"5 {w}") for w in ("lakh", "gross", "pairs", "dozen", "score", "bn", "couples", "crores")],
+    "words that compare": [("5", f"5 {w}") for w in ("more", "less", "fewer", "below", "off", "apples short", "years ago")],
+    "words that deny or doubt": [("5", f"5 {w}") for w in ("is wrong", "maybe", "or so", "ish", "unless x", "unknown")],
+    "words that calculate": [("5", f"5 {w}") for w in ("squared", "factorial", "modulo 7", "tenths", "and a half", "inverse")],
+    "in front": [("5", f"{w} 5") for w in ("not", "more than", "at least", "negative", "square root of", "half of", "over")],
+    "in a sentence": [
+        ("14", "More than 14 marbles are left."), ("14", "She does not have 14 marbles."), ("6", "From 20 she gives 6 away."),
+        ("5", "It is 5, no, 6."), ("5", "The answer is 5 times 2."), ("72", "48 in April and 24 in May make 72."),
+    ],
+    "two options": [("C", "(B) or (C)"), ("C", "(A) 15, (C) 16"), ("C", "B. C"), ("7", "\\boxed{5} or \\boxed{7}")],
+    "an equation without a value": [("5", "2x=5"), ("4", "3=4"), ("6", "xy=6 or 7"), ("5", "x \\ne 5"), ("5", "x>5")],
+    "another label": [("(x,y)=(1,2)", "y=1, x=2"), ("x+y=6", "6"), ("AB=5", "CD=5")],
+    "another rounding": [("78.5", "about 78.4"), ("85.71", "\\frac{600}{7}"), ("5", "5 \\approx 6")],
+    "another chain": [("b<a<d<c", "c<d<a<b"), ("b<a<d<c", "b,a,d,c")],
+    "another word": [("yes", "not yes"), ("\\text{Sunday}", "Monday or Sunday"), ("converges", "does not converge")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_only_looks_right_is_not_paid(kind):
+    for gold, answer in WRONG[kind]:
+        assert verdict(gold, answer).score == 0.0, (gold, answer, verdict(gold, answer))
+
+
+RIGHT = {
+    "a sentence with one value": [
+        ("14", "She has 14 marbles left."), ("5", "So, x = 5."), ("5", "**Answer:** $5$"), ("9", "The answer is that he has 9 stamps."),
+        ("60", "The area of the garden is 60 square meters."), ("72", "The final result: **72** cards"), ("3", "Number of ways: 3"),
+        ("72", "48/2 = 24\n48 + 24 = 72"), ("72", "Step 1: 48/2=24. Step 2: 24+48=72. So the answer is 72."), ("5", "<b>5</b>"),
+        ("72", "72 cards in May and June"), ("7", "the 7th grade"), ("15", "Day 15"), ("1", "1st"), ("$12.50", "US$12.50 per hour"),
+    ],
+    "a label": [
+        ("3k^2", f"{name}=3k^2") for name in ("V(t)", "f^{-1}(x)", "\\phi(x)", "r(\\theta)", "C(n)", "\\text{Area}")
+    ] + [
+        ("5", f"{name}=5") for name in ("AB", "x=y", "m+n", "\\frac{a}{b}", "P(X=3)", "|A \\cup B|", "\\text{lcm}(2,3)", "\\sin A")
+    ] + [("(m,b)=(3,-4)", "m=3, b=-4"), ("(5,2)", "n=5, k=2"), ("\\sin A=\\frac35", "0.6")],
+    "an option": [("B", "Option (B)"), ("C", "(C) 15"), ("C", "C. fifteen"), ("B", "B: 12"), ("A", "\\text{(A)}")],
+    "units": [
+        ("12", "12 units squared"), ("20", "20°C"), ("5", "5 \\text{ m}^{2}/s"), ("18", "Rs. 18"), ("3", "3 times"), ("9 (apples)", "9"),
+        ("500000", "5 lakh"), ("144", "1 gross"), ("5", "5 people"), ("1", "1 apple"), ("63^{\\circ} 45^{\\prime}", "63°45'"),
+    ],
+    "TeX": [
+        ("\\frac{5\\sqrt3}{4}", "{5\\sqrt{3} \\over 4}"), ("120", "{10 \\choose 3}"), ("(2,4]", "\\left\\{x \\middle| 2<x\\le 4\\right\\}"),
+        ("5", "5 \\checkmark"), ("5", "\\phantom{0}5"), ("\\frac12", "\\begin{aligned}\\frac12\\end{aligned}"), ("11:00", "11\\text{:}00"),
+        ("30^{\\text{o}}", "30^\\circ"), ("7", "7^{\\mathrm{th}}"), ("9", "\\\\boxed{9}"), ("9", "boxed{9}"),
+    ],
+    "roundings": [
+        ("78.5", "≈ 78.5"), ("78.5", "about 78.5"), ("x \\approx 7.18", "7.18"), ("\\frac{100}{3} \\approx 33.33\\%", "33.33\\%"),
+        ("\\frac13", "0.333..."), ("\\frac16", "0.1666\\ldots"),
+    ],
+    "other scripts": [("5", "答案是5。"), ("5", "答案：5"), ("1,2", "1、2"), ("(1,2)", "（1，2）"), ("5", "5 ✓"), ("5", "• 5")],
+    "structures": [
+        ("(1,2)", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"), ("\\langle 1,2\\rangle", "(1,2)"), ("1,2,3", "[1, 2, 3]"), ("1,2,3", "1, 2 & 3"),
+        ("5,7", "(a) 5, (b) 7"), ("5,12", "\\text{Ann: }5, \\text{Bo: }12"), ("2, 3", "Both 2 and 3"), ("(1,2),(-1,-2)", "\\pm(1,2)"),
+        ("(-\\infty,2)\\cup(3,\\infty)", "(-\\infty,2),(3,\\infty)"), ("(0,1)", "]0,1["), ("a\\le -2 \\text{ or } a=1", "(-\\infty,-2]\\cup\\{1\\}"),
+        ("f(x)=x+1", "f(x)=x+1, x\\in\\mathbb{R}"), ("b<a<d<c", "c>d>a>b"), ("\\frac12", "\\frac12 \\text{ or } 50\\%"),
+    ],
+    "words": [
+        ("\\text{no solution}", "There is no solution."), ("\\text{no solution}", "\\emptyset"), ("\\text{all real numbers}", "\\mathbb{R}"),
+        ("\\text{Sunday}", "It is a Sunday."), ("Yes", "Yes, because 3 is odd."), ("\\text{infinitely many}", "Infinitely many solutions"),
+    ],
+    "programs": [
+        ("\\frac{\\sin^4(5x-8)}{4}+C", "sin(5*x - 8)**4/4 + C"), ("e^x\\sin^2 x", "exp(x)*sin(x)**2"), ("\\ln|x|+C", "log(abs(x)) + C"),
+        ("\\log_2 3", "log2(3)"), ("0x2f1", "0x2F1"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_right_answers_as_models_write_them(kind):
+    for gold, answer in RIGHT[kind]:
+        assert verdict(gold, answer).score == 1.0, (gold, answer, verdict(gold, answer))
+
+
+@pytest.mark.parametrize("gold", ["\tan x=2", "3 \text{ cm}", "\x0crac12", "a\neq b", "90^\text{o}", "\rho"])
+def test_a_gold_that_an_escape_has_damaged_is_ungradable(gold):
+    assert verdict(gold, gold).score is None and verdict(gold, "5").score is None
 
 
 # --- random pairs that are equal or unequal by construction
@@ -301,7 +412,7 @@ numbers = st.recursive(leaves(), grown, max_leaves=5).filter(lambda n: len(n.lat
 @random_ones
 @given(numbers)
 def test_rewritten_expressions_are_equal(number):
-    assert verdict(number.latex, number.rewritten)[:2] in ((1.0, "algebra"), (1.0, "exact")), number
+    assert verdict(number.latex, number.rewritten)[:2] in ((1.0, "numeric"), (1.0, "exact")), number
     assert verdict(number.rewritten, number.latex).score == 1.0, number
 
 
@@ -348,7 +459,7 @@ def test_any_text_gets_a_score_soon_and_in_little_memory(pieces, text, times):
         start = time.perf_counter()
         (got,) = judge([completion], ["\\frac{x}{2}"])
         assert got.score in (0.0, 1.0) and not got.reason.startswith("reading it raised"), got
-        assert time.perf_counter() - start < 3 + _math_verify.DEADLINE_S  # a server may have to start
+        assert time.perf_counter() - start < 3
     assert memory_mb("VmHWM") - before < 128
 
 
@@ -369,10 +480,9 @@ KEYS = {
     "no_answer",
     "by_exact",
     "by_structure",
-    "by_algebra",
-    "by_math_verify",
+    "by_numeric",
+    "unread",
     "refused",
-    "timeouts",
     "seconds",
 }
 
@@ -381,11 +491,11 @@ KEYS = {
     "golds, answers, want",
     [
         ([], [], {}),
-        (["5"] * 4, ["5", "6", None, "9^{9^{9}}"], {"by_exact": 0.5, "no_answer": 0.25, "refused": 0.25}),
+        (["5"] * 4, ["5", "6", None, "1e99999"], {"by_exact": 0.5, "no_answer": 0.25, "refused": 0.25}),
         (
-            ["(", "(1,2)", "\\sqrt2", "{4 \\choose 2}"],
-            ["5", "(1,3)", "\\sqrt3", "6"],
-            dict.fromkeys(["ungradable", "by_structure", "by_algebra", "by_math_verify"], 0.25),
+            ["(", "(1,2)", "\\sqrt2", "5"],
+            ["5", "(1,3)", "\\sqrt3", "5 \\clubsuit"],
+            dict.fromkeys(["ungradable", "by_structure", "by_numeric", "unread"], 0.25),
         ),
     ],
 )
@@ -407,11 +517,11 @@ def test_metrics_have_the_same_names_for_every_batch(golds, answers, want):
     [
         ("5", "it is 5", ["no <answer> or \\boxed was found", "score    0.0"]),
         ("5", "<think>\\boxed{5}", ["<think> is never closed", "score    0.0"]),
-        ("5", "\\boxed{5} \\boxed{6}", ["2 different \\boxed", "score    0.0"]),
-        ("5", "<answer>5", ["<answer> is never closed", "score    0.0"]),
+        ("5", "\\boxed{5} \\boxed{6}", ["the last \\boxed in the text", "score    0.0"]),
+        ("5", "<answer>5", ["no <answer> block is closed", "score    0.0"]),
         ("\\frac{1}{2}", "<answer>$0.50$</answer>", ["read as  0.50", "decided  by exact: equal", "score    1.0"]),
         ("(1,2)", "\\boxed{(1,3)}", ["by structure: different", "score    0.0"]),
-        ("x", "<answer>blah blah blah + x</answer>", ["no mathematics", "score    0.0"]),
+        ("x", "<answer>blah blah blah + x</answer>", ["not read", "score    0.0"]),
         ("(", "<answer>5</answer>", ["the gold answer can't be read", "score    None"]),
     ],
 )
@@ -433,99 +543,34 @@ def test_an_explanation_steers_no_terminal():
         assert done.stdout.isascii() and not {7, 27} & set(done.stdout) and len(done.stdout.splitlines()) == 5
 
 
+def forget() -> None:
+    for cached in (readable, compare, structure.read):
+        cached.cache_clear()
+
+
+@settings(random_ones, max_examples=10)
+@given(st.randoms(use_true_random=False))
+def test_a_verdict_does_not_depend_on_what_was_graded_before(r):
+    pairs = [(case["gold"], case["completion"]) for case in CASES] + [
+        (row["gold"], f"<answer>{answer}</answer>")
+        for row in PAIRS
+        for answer in row.get("equal", []) + row.get("different", [])
+    ]
+    fresh = []
+    for gold, text in pairs[:: r.randint(5, 9)]:
+        forget()
+        fresh.append((gold, text, judge([text], [gold])[0]))
+    for _ in range(2):
+        r.shuffle(fresh)
+        assert judge([text for _, text, _ in fresh], [gold for gold, _, _ in fresh]) == [v for *_, v in fresh]
+
+
 def test_threads_do_not_mix_their_verdicts():
-    pairs = [[(f"{{{n} \\choose 1}}", str(n + (n + k) % 2)) for n in range(30, 60)] for k in range(4)]
+    pairs = [
+        [(f"\\sqrt{{{n}}}", f"\\frac{{{n}}}{{\\sqrt{{{n + (n + k) % 2}}}}}") for n in range(30, 60)] for k in range(4)
+    ]
+    forget()
     with ThreadPoolExecutor(4) as pool:
-        for batch, got in zip(pairs, pool.map(_math_verify.equal, pairs), strict=True):
-            assert got == [gold == f"{{{answer} \\choose 1}}" for gold, answer in batch]
-
-
-def asked(n: int) -> float:
-    """The score of an answer that math-verify has to compare, new to the caches."""
-    return verdict(f"{{{n} \\choose 1}}", str(n)).score
-
-
-def children(pid: int) -> list[int]:
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def test_killed_workers_and_a_killed_server_are_replaced():
-    assert asked(20) == 1.0
-    server = _math_verify._server.pid
-    workers = children(server)
-    assert len(workers) == _math_verify.workers_here()
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-    both = judge(["\\boxed{12}", "\\boxed{13}", "\\boxed{14}"], [f"{{{n} \\choose 1}}" for n in (12, 13, 14)])
-    assert [v.score for v in both] == [1.0] * 3
-    assert _math_verify._server.pid == server and not set(children(server)) & set(workers)
-    os.kill(server, signal.SIGKILL)
-    assert asked(23) == 1.0
-    assert _math_verify._server.pid != server
-
-
-def test_a_stuck_pair_is_killed_and_scores_zero_while_others_go_on(monkeypatch):
-    monkeypatch.setattr(_math_verify, "refusal", lambda text: None)
-    bomb = "((x+y+z+w+1)^{200}(x+i)^{99})!"
-    start = time.perf_counter()
-    got = judge([f"<answer>{a}</answer>" for a in ("7", bomb, "8")], ["{7 \\choose 1}"] * 3)
-    assert [v.score for v in got] == [1.0, 0.0, 0.0] and got[1].path == "timeout"
-    assert time.perf_counter() - start < 2 * _math_verify.DEADLINE_S + 3
-
-
-def test_the_server_gets_no_secret_and_no_open_file(monkeypatch, tmp_path):
-    monkeypatch.setenv("WANDB_API_KEY", "a-secret")
-    _math_verify.stop()
-    with open(tmp_path / "held", "w"):
-        assert asked(24) == 1.0
-    for pid in [_math_verify._server.pid, *children(_math_verify._server.pid)]:
-        assert "a-secret" not in Path(f"/proc/{pid}/environ").read_text()
-        assert str(tmp_path) not in str([os.readlink(f) for f in Path(f"/proc/{pid}/fd").iterdir()])
-
-
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
-def test_the_server_is_gone_soon_after_its_parent(way):
-    code = "import time; from rewards import _math_verify as m; m.start(); print(m._server.pid, flush=True); time.sleep(60)"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
-    )
-    server = int(parent.stdout.readline())
-    family = [server, *children(server)]
-    assert len(family) > 1
-    parent.send_signal(way)
-    parent.wait()
-    end = time.monotonic() + 2
-    while not all(map(gone, family)) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert all(map(gone, family))
-
-
-def test_a_fork_starts_its_own_server():
-    assert asked(25) == 1.0
-    server = _math_verify._server.pid
-    child = os.fork()
-    if child == 0:
-        os._exit(int(not (asked(26) == 1.0 and _math_verify._server.pid != server)))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert _math_verify._server.pid == server and asked(27) == 1.0
-
-
-def test_workers_share_the_cores_with_the_other_ranks(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    for ranks, want in (("", 8), ("2", 4), ("16", 1)):
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
-        assert _math_verify.workers_here() == want
-
-
-def test_a_server_that_can_not_start_raises(monkeypatch):
-    _math_verify.stop()
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="did not start"):
-        asked(28)
+        batches = pool.map(lambda batch: [verdict(*pair).score for pair in batch], pairs)
+        for k, got in enumerate(batches):
+            assert got == [float((n + k) % 2 == 0) for n in range(30, 60)]

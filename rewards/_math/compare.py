@@ -318,7 +318,7 @@ def complement(node: Node) -> tuple[None, list] | None:
         return None
     ends = [(MINUS, 1), *(end for interval in merged for end in interval), (PLUS, -1)]
     return None, [
-        (low, high, ("[" if before > 0 else "(") + ("]" if behind < 0 else ")"))
+        (low, high, ("[" if before < 0 else "(") + ("]" if behind > 0 else ")"))
         for (low, before), (high, behind) in zip(ends[::2], ends[1::2], strict=True)
         if low is not high or low.form
     ]
@@ -360,7 +360,10 @@ def half_lines(relation: Node) -> tuple[str, list] | None:
     (name,) = left.variables
     start = left.at(name, 0)
     slope = left.at(name, 1).minus(start)
-    line = [(left.at(name, t), Form(("+", [start.tree, ("*", [("n", t), slope.tree])]))) for t in (Fraction(5, 2), Fraction(-3))]
+    line = [
+        (left.at(name, t), Form(("+", [start.tree, ("*", [("n", t), slope.tree])])))
+        for t in (Fraction(5, 2), Fraction(-3))
+    ]
     if not sign(slope) or not all(equal(*pair) for pair in line):  # |x| < 3 and e^x > 3 aren't solved
         return None
     end = Node("form", form=Form(("neg", start.over(slope).tree)))
@@ -410,7 +413,9 @@ def order(p: tuple, q: tuple) -> int:
 
 
 def same_ends(g: list, a: list) -> bool:
-    return len(g) == len(a) and all(order(p, q) == 0 for x, y in zip(g, a, strict=True) for p, q in zip(x, y, strict=True))
+    return len(g) == len(a) and all(
+        order(p, q) == 0 for x, y in zip(g, a, strict=True) for p, q in zip(x, y, strict=True)
+    )
 
 
 def touches(high: tuple, low: tuple) -> bool:

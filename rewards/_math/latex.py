@@ -159,7 +159,9 @@ class Parser:
                 before = self.tokens[self.i - 1]
                 if is_number(token) and is_number(before):
                     raise Malformed("two numbers side by side")
-                if is_number(token) and before.isalpha() and before != "i":  # E2 is no product of E and 2, nor 0x2f1 zero
+                if (
+                    is_number(token) and before.isalpha() and before != "i"
+                ):  # E2 is no product of E and 2, nor 0x2f1 zero
                     raise Unsupported("a digit behind a letter")
                 factors.append(self.factor())
             else:
@@ -174,7 +176,7 @@ class Parser:
         token = self.peek()
         if token in ("'", r"\prime"):
             raise Unsupported("a prime")
-        if not token or token in "+-*/^_!%,:;=<>)]}\"&" or token in (r"\over", r"\choose"):
+        if not token or token in '+-*/^_!%,:;=<>)]}"&' or token in (r"\over", r"\choose"):
             return False
         if token == "|":
             return not self.bars

@@ -85,10 +85,11 @@ def equal(a: Form, b: Form) -> bool | None:
         return a.rational == b.rational
     if a.tree == b.tree:
         return a.defined
-    compared, at = 0, points(a, b)
+    uneven = ("abs" in functions(a.tree)) != ("abs" in functions(b.tree))
+    compared, at = 0, points(a, b, negative=uneven)
     for u, v in zip(values(a, at), values(b, at), strict=True):
         if u is None or v is None:
-            if (u is None) != (v is None) and ("abs" in functions(a.tree)) != ("abs" in functions(b.tree)):
+            if uneven and u is not v:
                 return False  # \ln|x| has values where \ln x has none
             continue
         verdict = same_value(u, v)
@@ -132,7 +133,9 @@ def near(a: Form, value: Fraction, within: Fraction) -> bool:
     if a.rational is not None:
         return abs(a.rational - value) <= within
     (found,) = values(a, points(a)) if not a.variables else (None,)
-    return found is not None and not isinstance(found, IV.mpc) and bool(abs(found - interval(value)) <= interval(within))
+    return (
+        found is not None and not isinstance(found, IV.mpc) and bool(abs(found - interval(value)) <= interval(within))
+    )
 
 
 def same_value(u, v) -> bool | None:
@@ -144,11 +147,11 @@ def same_value(u, v) -> bool | None:
     return True if size(difference) <= max(*scale, key=lambda s: s.b) * WIDTH or nothing(difference) else None
 
 
-def points(*forms: Form) -> list[dict]:
+def points(*forms: Form, negative: bool = False) -> list[dict]:
     names = sorted(set().union(*(form.variables for form in forms)))
     if not names:
         return [{}]
-    signed = any(depends_on_sign(form.tree) for form in forms)
+    signed = not negative and any(depends_on_sign(form.tree) for form in forms)
     return [
         {n: value + i for i, (n, value) in enumerate(zip_longest(names, p[: len(names)], fillvalue=Fraction(17)))}
         for p in POINTS + (() if signed else (NEGATIVE,))

@@ -60,13 +60,13 @@ BOLD = re.compile(
 )
 BOX = re.compile(r"\\{0,2}(?:[bf]boxed|boxed|fbox|framebox)\s*\{(.*)\}", re.S)
 # what Markdown, HTML and LaTeX put around an answer; ** between two factors is a power, <b> alone is an inequality
-MARKUP = re.compile(
-    r"(?<![\w)\]}])(\*\*|__)(?=\S)(.+?)(?<=\S)\1(?![\w(])|<(b|i|em|strong|p|span|u)>(.*?)</\3>", re.S
-)
+MARKUP = re.compile(r"(?<![\w)\]}])(\*\*|__)(?=\S)(.+?)(?<=\S)\1(?![\w(])|<(b|i|em|strong|p|span|u)>(.*?)</\3>", re.S)
 INVISIBLE = re.compile(
     r"\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}|\\(?:begin|end)\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}"
 )
-ORDINAL = re.compile(r"([0-9])\s*(?:\^\s*)?\{?\s*(?:\0\s*)?(?:st|nd|rd|th)\b(?:\s*\0)?\s*\}?(?:\s+([a-zA-Z]{3,})\b)?(?![a-zA-Z])")
+ORDINAL = re.compile(
+    r"([0-9])\s*(?:\^\s*)?\{?\s*(?:\0\s*)?(?:st|nd|rd|th)\b(?:\s*\0)?\s*\}?(?:\s+([a-zA-Z]{3,})\b)?(?![a-zA-Z])"
+)
 CURRENCY = re.compile(r"\b(?:US|AU|CA|NZ|HK|SG?|A|C)\s?\\?\$|\b(?:Rs|INR)\b\.?(?=\s*[0-9])")
 DOTS = re.compile(r"\.{2,}|(?:\s*\.){3,}")
 REPEATING = re.compile(r"([0-9]*\.[0-9]*?)(?:([0-9])\2{2,}|([0-9]{2,6}?)\3+)\s*\\ldots")
@@ -81,7 +81,10 @@ FRENCH = re.compile(r"([\[\]])([^\[\]()]*,[^\[\]()]*)([\[\]])")
 GROUPED = re.compile("(?<![0-9.,])[0-9]{1,3}(?:(?:\u2009|\\{,\\}|\u200a*,\u200a+ *)[0-9]{3})+(?![0-9])")
 THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
 DOTTED = re.compile(r"\\dot\s*(?:([0-9])|\{([0-9])\})(?:([0-9]*)\\dot\s*(?:([0-9])|\{([0-9])\}))?")
-LEAD = re.compile(r"(?:#{2,}|(?:\\to\s)+|\0?\s*(?:so |thus |hence |therefore,? )?(?:the )?(?:final )?answer(?: is\b|:)+:?\s*\0?)\s*", re.I)
+LEAD = re.compile(
+    r"(?:#{2,}|(?:\\to\s)+|\0?\s*(?:so |thus |hence |therefore,? )?(?:the )?(?:final )?answer(?: is\b|:)+:?\s*\0?)\s*",
+    re.I,
+)
 
 UNITS = {
     "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in", "inch", "lb", "lbs", "oz", "hr", "hrs", "min", "mins",
@@ -95,7 +98,11 @@ PROSE = re.compile(r"(?<![\\a-zA-Z])(?!(?:or|and)\b)[a-zA-Z]+(?:[ -](?!(?:or|and
 def normalize(answer: str) -> str:
     r"""One spelling of an answer: text and words between NULs, plain commands, no delimiters, no thousands marks but ","."""
     s = answer.replace("\0", "").strip().strip('`"').translate(UNICODE)
-    s = MARKUP.sub(lambda m: m[2] or m[4] or "", s).strip("* \n") if "**" in s or "__" in s or "<" in s else s.strip("*")
+    s = (
+        MARKUP.sub(lambda m: m[2] or m[4] or "", s).strip("* \n")
+        if "**" in s or "__" in s or "<" in s
+        else s.strip("*")
+    )
     s = CURRENCY.sub(lambda m: "\0dollar\0" if "$" in m[0] else "\0rupee\0", INVISIBLE.sub("", s))
     s = SUPERSCRIPT.sub(lambda m: f"^{{{m[0].translate(SUPERSCRIPTS)}}}", s)
     s = SUBSCRIPT.sub(lambda m: f"_{{{m[0].translate(SUBSCRIPTS)}}}", s)
@@ -167,7 +174,12 @@ def _prose(match: re.Match) -> str:
     if word in WORDS:
         return f"\\{word} "
     words = set(re.split("[ -]", match[0])) - WORDS - ALIASES.keys()
-    prose = any(w in UNITS or w.casefold() in SHORT_PROSE or (len(w) > 3 and not w.startswith(("sin", "cos", "tan", "log", "sqrt"))) for w in words)
+    prose = any(
+        w in UNITS
+        or w.casefold() in SHORT_PROSE
+        or (len(w) > 3 and not w.startswith(("sin", "cos", "tan", "log", "sqrt")))
+        for w in words
+    )
     return f"\0{match[0]}\0" if prose else match[0]
 
 

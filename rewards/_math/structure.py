@@ -11,9 +11,9 @@ from functools import lru_cache
 from rewards._math.latex import CLOSE, FUNCTIONS, GREEK, OPEN, Malformed, Parser, TooCostly, Unsupported, tokenize
 from rewards._math.numeric import Form, children
 from rewards._math.spelling import THOUSANDS, normalize
-from rewards._math.words import CHANGES, CURRENCIES, canonical, leads, unit
+from rewards._math.words import CHANGES, CURRENCIES, LETTER_UNITS, canonical, leads, unit
 from rewards._math.spelling import THOUSANDS, normalize
-from rewards._math.words import CHANGES, CURRENCIES, canonical, leads, unit
+from rewards._math.words import CHANGES, CURRENCIES, LETTER_UNITS, canonical, leads, unit
 
 MAX_PARTS = 150
 RELATIONS = {"=": "=", "<": "<", ">": ">", r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\equiv": "="}
@@ -22,12 +22,14 @@ INFINITY = {(r"\infty",): "+", ("+", r"\infty"): "+", ("-", r"\infty"): "-"}
 WORDS = re.compile(r"[\0(\s]*[^\W\d_](?:[^\W\d_]|[\s\0.,;:'()/&-])*")
 CHOICE = re.compile(r"\0?\s*(?:(?:option|choice)\s*\0?\s*)?(?:\(\s*([A-Za-z])\s*\)|([A-Za-z])\)?)[.:]?\s*\0?", re.I)
 NUMERALS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+HEXADECIMAL = re.compile(r"(-?)0[xX]([0-9a-fA-F]+)")
 BASED = re.compile(
     r"(-?)[({\0]?((?=[A-F]*[0-9])[0-9A-F]+|(?=[a-f]*[0-9])[0-9a-f]+)[)}\0]?\s*_\s*"
     r"(?:([0-9])|\{[\0\s]*(?:([0-9]{1,2})|(" + "|".join(NUMERALS) + r"))[\0\s]*\})"
 )
 SEPARATORS = (",", ";", "\0or\0", "\0and\0")
 
+UNIT_SIGNS = {"%", "/", "*", "^", "{", "}", "-", "1", "2", "3"}
 NAME_SIGNS = {r"\angle", r"\overline", r"\hat", r"\cap", r"\cup", r"\triangle", r"\prime", r"\mid", r"\perp"}
 CONNECTIVES = {"so", "therefore", "thus", "hence", "then", "finally", "yes", "ok"}
 
@@ -56,6 +58,8 @@ def read(answer: str) -> Node:
     choice = CHOICE.fullmatch(s)
     if choice and ("\0" in s or "(" in s or (choice[1] or choice[2]) in "ABCDEFGH"):
         return Node("choice", tag=choice[1] or choice[2])
+    if program := HEXADECIMAL.fullmatch(s):
+        return Node("based", tag=f"{program[1]}0x{program[2].lstrip('0').upper()}")
     based = BASED.fullmatch(re.sub(r"^[a-zA-Z]\s*=\s*", "", s))
     if based:
         base = NUMERALS[based[5]] if based[5] else int(based[3] or based[4])
@@ -253,21 +257,14 @@ def with_unit(tokens: list[str]) -> Node | None:
     if len(tokens) > 1 + sign and tokens[sign].strip("\0 .").lower() in CURRENCIES:
         rest = tokens[:sign] + tokens[sign + 1 :]
         return with_unit(rest) or unit_node(rest, tokens[sign])
-    end = len(tokens)
-    while end > 0:
-        if tokens[end - 1] == "%" or tokens[end - 1][0] == "\0":
-            end -= 1
-        elif end > 2 and tokens[end - 1] in ("2", "3") and tokens[end - 2] == "^" and tokens[end - 3][0] == "\0":
-            end -= 3
-        elif tokens[end - 3 : end] in (["{", "2", "}"], ["{", "3", "}"]) and end > 4 and tokens[end - 5][0] == "\0":
-            end -= 5
-        elif end == len(tokens) > 3 and tokens[-1] in ("h", "s") and tokens[-2] == "/" and tokens[-3][0] == "\0":
-            end -= 3
-        elif end < len(tokens) and end > 1 and tokens[end - 1] in "/*" and tokens[end - 2][0] == "\0":
-            end -= 1
-        else:
-            break
-    return unit_node(tokens[:end], " ".join(tokens[end:])) if 0 < end < len(tokens) else None
+    depths = depth_of(tokens)
+    start = next((i for i, t in enumerate(tokens) if i and depths[i] == 0 and (t[0] == "\0" or t == "%")), 0)
+    rest = tokens[start:]
+    if not start or not all(
+        t[0] == "\0" or t in UNIT_SIGNS or (t in LETTER_UNITS and rest[i - 1] in "/*") for i, t in enumerate(rest)
+    ):
+        return None
+    return unit_node(tokens[:start], " ".join(rest))
 
 
 def unit_node(tokens: list[str], name: str) -> Node:
@@ -298,11 +295,19 @@ def named(tokens: list[str]) -> Node:
     except (Malformed, Unsupported):
         letters = any(t.isalpha() or t[0] == "\0" or t[1:] in GREEK for t in tokens)
         signs = all(t in NAME_SIGNS or t[0] != "\\" or t[1:] in FUNCTIONS | GREEK for t in tokens)
-        if letters and signs and not any(d == 0 and t[0].isdigit() for d, t in zip(depth_of(tokens), tokens, strict=True)):
+        if (
+            letters
+            and signs
+            and not any(d == 0 and t[0].isdigit() for d, t in zip(depth_of(tokens), tokens, strict=True))
+        ):
             return Node("words", tag=" ".join(tokens).replace("\0", "").casefold())
         raise
     call = "".join(tokens)
-    if node.form and re.fullmatch(r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\^\{-1\}|')?\([^()]*\)", call) and call[1:] not in FUNCTIONS:
+    if (
+        node.form
+        and re.fullmatch(r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\^\{-1\}|')?\([^()]*\)", call)
+        and call[1:] not in FUNCTIONS
+    ):
         return Node("form", tag=call, form=node.form)  # f(x), V(t), f^{-1}(x)
     return node
 

@@ -12,8 +12,9 @@ MULTIPLES = {
     "mn": 10**6, "crore": 10**7, "billion": 10**9, "bn": 10**9, "trillion": 10**12,
 }  # fmt: skip
 # Beside a value they make it another one, deny it, or leave it open.
-CHANGES = set(
-    """or and not no nor never neither none nothing isn aren wasn doesn don cannot can't isn't aren't wasn't doesn't don't
+CHANGES = (
+    set(
+        """or and not no nor never neither none nothing isn aren wasn doesn don cannot can't isn't aren't wasn't doesn't don't
     wrong incorrect false invalid impossible undefined unknown unclear unsure uncertain maybe perhaps possibly probably
     likely approx approximately about roughly around nearly almost ish somewhat estimated but except unless without instead
     rather otherwise if when where versus vs
@@ -27,7 +28,10 @@ CHANGES = set(
     millionths billionths pair pairs couple couples trio trios brace set sets group groups bunch lots several many few some
     zero one two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty
     k kilo mega giga milli micro mil thou grand""".split()  # noqa: SIM905
-) | MULTIPLES.keys() | {f"{m}s" for m in MULTIPLES}
+    )
+    | MULTIPLES.keys()
+    | {f"{m}s" for m in MULTIPLES}
+)
 # What stands in front of a value changes it only here: "The least number of pairs is 5", "the square has area 5".
 LEAD_CHANGES = set(
     """not no nor never neither none nothing isn aren wasn doesn don cannot can't isn't aren't wasn't doesn't don't wrong
@@ -60,16 +64,24 @@ UNIT_NAMES = {
     for alias in aliases.split()
 }  # fmt: skip
 # nouns and units that need no plural's s
-SINGULAR = set(UNIT_NAMES) | set(UNIT_NAMES.values()) | set(
-    """people persons children men women kids sheep fish deer mice geese teeth oxen dice data staff cattle unit euro gbp
+SINGULAR = (
+    set(UNIT_NAMES)
+    | set(UNIT_NAMES.values())
+    | set(
+        """people persons children men women kids sheep fish deer mice geese teeth oxen dice data staff cattle unit euro gbp
     cent yen yuan won baht rupee rub peso real pence quid watt volt joule newton pascal hertz hz kelvin celsius fahrenheit
     radian rad ton tonne acre hectare ha bit byte mol mole day week month year page point mark o'clock am pm cc c f psi rpm
     mph bps kb mb gb nm kn kw kwh mw gw pa kpa atm ev degree""".split()  # noqa: SIM905
+    )
 )
 CURRENCIES = ("dollar", "usd", "euro", "gbp", "cent", "rupee", "yen", "yuan")
 POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
-NO_SOLUTION = re.compile(r"(?:has |have )?no (?:real |integer |valid |such )?(?:solutions?|roots?|values?|answers?)(?: exists?)?|empty set|null set|void")
-ALL_REALS = re.compile(r"(?:all|any|every)(?: of)?(?: the)? reals?(?: numbers?)?|(?:set of )?(?:all )?real numbers|reals")
+NO_SOLUTION = re.compile(
+    r"(?:has |have )?no (?:real |integer |valid |such )?(?:solutions?|roots?|values?|answers?)(?: exists?)?|empty set|null set|void"
+)
+ALL_REALS = re.compile(
+    r"(?:all|any|every)(?: of)?(?: the)? reals?(?: numbers?)?|(?:set of )?(?:all )?real numbers|reals"
+)
 MANY = re.compile(r"infinite(?:ly)?(?: many)?(?: number of)?(?: solutions?| values?)?")
 FILLING = set(
     """it is its a an the there are this that these so therefore thus hence answer final correct we get have has series
@@ -87,8 +99,9 @@ def unit(phrase: str, singular: bool = False) -> tuple[int, str]:
         raise Malformed(f"{text.strip()[:40]!r} is no unit")
     words = re.findall("[a-z%']+|[/23]", text)
     factor = 1
-    while words and words[0].removesuffix("s") in MULTIPLES:  # 5 million dollars
-        factor *= MULTIPLES[words.pop(0).removesuffix("s")]
+    while words and (multiple := MULTIPLES.get(words[0], MULTIPLES.get(words[0].removesuffix("s")))):
+        factor *= multiple  # 5 million dollars
+        words.pop(0)
     if words == ["times"]:
         return factor, ""
     power = POWERS.get(words[1], "") if len(words) > 1 and words[1] in ("squared", "cubed") else ""  # units squared
@@ -96,12 +109,17 @@ def unit(phrase: str, singular: bool = False) -> tuple[int, str]:
         words.pop(1)
     if bad := CHANGES & set(words) or {w for w in words if len(w) == 1 and w.isalpha() and w != "a"} - LETTER_UNITS:
         raise Malformed(f"{min(bad)!r} may change the value")
-    end = next((i for i, w in enumerate(words) if w in FOLLOWING and not (i == 0 and words == ["in"]) and w != "per"), len(words))
+    end = next(
+        (i for i, w in enumerate(words) if w in FOLLOWING and not (i == 0 and words == ["in"]) and w != "per"),
+        len(words),
+    )
     if words[:1] == ["in"] and words[1:2] in (["2"], ["3"]):
         end = len(words)
     words = words[:end]
     noun = next((w for w in words if w not in POWERS and w not in ("per", "/")), "")
-    if noun and not (noun in SINGULAR or noun == "%" or noun.startswith("degree") or singular or (noun[-1] == "s" and len(noun) > 2)):
+    if noun and not (
+        noun in SINGULAR or noun == "%" or noun.startswith("degree") or singular or (noun[-1] == "s" and len(noun) > 2)
+    ):
         raise Malformed(f"{noun!r} is no unit that is known")
     powers = [POWERS[w] for w in words if w in POWERS] + [power] * bool(power)
     plain = [
