@@ -21,7 +21,7 @@ from rewards._math.compare import same
 from rewards._math.latex import Malformed, TooCostly, Unsupported
 from rewards._math.spelling import normalize
 from rewards._math.structure import Node, read
-from rewards._math.words import canonical, same_words
+from rewards._math.words import YES_OR_NO, canonical, same_words
 from rewards._text import extract, text_of
 
 MAX_ANSWER = 1000  # characters: a longer final answer is junk
@@ -118,7 +118,7 @@ def weigh(gold: str, found: str) -> Verdict:
         return Verdict(0.0, "unread", f"the gold can only be compared by its spelling: {error}".replace("\0", ""))
     if wanted.kind == "choice" and (option := OPTION.fullmatch(spelled[1])):
         return Verdict(float(option[1] == wanted.tag), "structure", "the letter of an option, before its text")
-    if wanted.kind in ("words", "form") and wanted.tag and same_words(wanted.tag, canonical(spelled[1])):
+    if (wanted.kind == "words" or wanted.tag in YES_OR_NO) and same_words(wanted.tag, canonical(spelled[1])):
         return Verdict(1.0, "structure", "equal")  # yes, because 3 is odd
     try:
         given = read(in_terms_of(wanted, gold, found))
@@ -136,10 +136,10 @@ def in_terms_of(wanted: Node, gold: str, found: str) -> str:
     """An answer whose letters mean what they mean in the gold: m a metre beside a number, log( the natural logarithm."""
     if "ln" in gold and "ln" not in found:
         found = PROGRAM_LOG.sub("ln", found)
-    if wanted.kind == "unit" or (wanted.form and wanted.form.rational is not None):
-        if LETTER_UNIT.fullmatch(found.strip("$. ")):
-            return LETTER_UNIT.sub(r"\1\\text{ \2}\3", found)
-    return found
+    quantity = wanted.kind == "unit" or (wanted.form and wanted.form.rational is not None)
+    return (
+        LETTER_UNIT.sub(r"\1\\text{ \2}\3", found) if quantity and LETTER_UNIT.fullmatch(found.strip("$. ")) else found
+    )
 
 
 def path_of(gold: Node, found: Node) -> str:

@@ -24,7 +24,7 @@ MAX_FACTORIAL = 3500
 DIGITS = 40  # that two values must have in common
 IV = MPIntervalContext()  # a context of its own: mpmath's shared one is anybody's to change
 IV.prec = 240
-ZERO, ONE, I = IV.mpf(0), IV.mpf(1), IV.mpc(0, 1)
+ZERO, ONE, IMAGINARY = IV.mpf(0), IV.mpf(1), IV.mpc(0, 1)
 TINY, WIDTH = IV.mpf(10) ** -50, IV.mpf(10) ** -DIGITS
 # for the variables in alphabetical order: integers, fractions, and fractions below zero
 POINTS = (
@@ -297,7 +297,7 @@ def _value(tree: tuple, at: dict):
     if kind == "n":
         return interval(tree[1])
     if kind == "v":
-        return {r"\pi": IV.pi + 0, "e": IV.e + 0, "i": I}[tree[1]] if tree[1] in CONSTANTS else at[tree[1]]
+        return {r"\pi": IV.pi + 0, "e": IV.e + 0, "i": IMAGINARY}[tree[1]] if tree[1] in CONSTANTS else at[tree[1]]
     if kind == "neg":
         return -value(tree[1], at)
     if kind == "+":

@@ -12,8 +12,6 @@ from rewards._math.latex import CLOSE, FUNCTIONS, GREEK, OPEN, Malformed, Parser
 from rewards._math.numeric import Form, children
 from rewards._math.spelling import THOUSANDS, normalize
 from rewards._math.words import CHANGES, CURRENCIES, LETTER_UNITS, canonical, leads, unit
-from rewards._math.spelling import THOUSANDS, normalize
-from rewards._math.words import CHANGES, CURRENCIES, LETTER_UNITS, canonical, leads, unit
 
 MAX_PARTS = 150
 RELATIONS = {"=": "=", "<": "<", ">": ">", r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\equiv": "="}
