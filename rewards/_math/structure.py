@@ -9,7 +9,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rewards._math.latex import CLOSE, FUNCTIONS, GREEK, OPEN, Malformed, Parser, TooCostly, Unsupported, tokenize
-from rewards._math.numeric import Form, children
+from rewards._math.numeric import Form
+from rewards._math.rationals import children
 from rewards._math.spelling import THOUSANDS, normalize
 from rewards._math.words import CHANGES, CURRENCIES, LETTER_UNITS, canonical, leads, unit
 
