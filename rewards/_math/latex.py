@@ -57,7 +57,7 @@ def tokenize(s: str) -> list[str]:
             word = ALIASES.get(token, token)
             if word in WORDS:
                 tokens.append("\\" + word)
-            elif token in ("or", "and"):
+            elif token in ("or", "and", "to"):
                 tokens.append(f"\0{token}\0")
             else:
                 tokens += token

@@ -19,7 +19,7 @@ from rewards._math.rationals import Undefined, children, exact
 # for the variables in alphabetical order: integers, fractions, and fractions below zero
 POINTS = (
     tuple(Fraction(n) for n in (3, 5, 2, 7, 11, 4, 13, 6)),
-    tuple(Fraction(n) for n in (8, 3, 13, 5, 2, 9, 6, 10)),
+    tuple(Fraction(n) for n in (4, 13, 6, 3, 8, 5, 2, 10)),
     tuple(Fraction(n, 97) for n in (41, 67, 23, 131, 89, 151, 13, 59)),
     tuple(Fraction(n, 89) for n in (211, 37, 167, 71, 19, 101, 131, 47)),
 )
@@ -39,6 +39,11 @@ class Form:
             return exact(self.tree)
         except Undefined:
             return None
+
+    @cached_property
+    def known(self) -> dict[tuple, list]:
+        """Its values by the variables and the number of points that they were asked for."""
+        return {}
 
     @cached_property
     def variables(self) -> frozenset[str]:
@@ -80,7 +85,7 @@ def equal(a: Form, b: Form) -> bool | None:
         if verdict is False:
             return False
         compared += verdict is True
-    if compared:
+    if compared >= min(2, len(at)):
         return True
     return None if a.defined and b.defined else False
 
@@ -130,14 +135,18 @@ def points(*forms: Form, negative: bool = False) -> list[dict]:
 
 
 def values(form: Form, at: list[dict]) -> list:
-    """The intervals at some points, None where there is no value."""
-    found = []
-    for point in at:
-        try:
-            found.append(value(form.tree, {name: interval(number) for name, number in point.items()}))
-        except (Undefined, ArithmeticError, ValueError, TypeError):  # mpmath raises these outside a function's domain
-            found.append(None)
-    return found
+    """The intervals at some points, None where there is no value; worked out once, as a set compares all with all."""
+    key = (*at[0], len(at))
+    if key not in form.known:
+        form.known[key] = [value_or_none(form.tree, point) for point in at]
+    return form.known[key]
+
+
+def value_or_none(tree: tuple, point: dict):
+    try:
+        return value(tree, {name: interval(number) for name, number in point.items()})
+    except (Undefined, ArithmeticError, ValueError, TypeError):  # mpmath raises these outside a function's domain
+        return None
 
 
 # --- trees

@@ -77,6 +77,9 @@ DOMAIN = re.compile(
 )
 CONCLUSION = re.compile(r"(.*\d.*[.;\n].*)\banswer is\b:?\s*", re.S | re.I)  # 48/2=24. 48+24=72. So the answer is 72.
 FOREIGN_LEAD = re.compile(r"^(?:最终)?(?:答案|结果)\s*(?:是|为|:)?\s*:?\s*|^(?:所以|因此|故|即)\s*,?\s*")
+CONTRACTED = re.compile(r"\b(it|that|there|here|what|s?he)'s\b", re.I)
+NOT = re.compile(r"n't\b")
+MINUS = re.compile(r"^\0?(?:minus|negative)\0?\s+(?=[0-9\\(])", re.I)
 FRENCH = re.compile(r"([\[\]])([^\[\]()]*,[^\[\]()]*)([\[\]])")
 GROUPED = re.compile("(?<![0-9.,])[0-9]{1,3}(?:(?:\u2009|\\{,\\}|\u200a*,\u200a+ *)[0-9]{3})+(?![0-9])")
 THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
@@ -104,6 +107,8 @@ def normalize(answer: str) -> str:
         else s.strip("*")
     )
     s = CURRENCY.sub(lambda m: "\0dollar\0" if "$" in m[0] else "\0rupee\0", INVISIBLE.sub("", s))
+    if "'" in s:
+        s = NOT.sub(" not", CONTRACTED.sub(r"\1 is", s))
     s = SUPERSCRIPT.sub(lambda m: f"^{{{m[0].translate(SUPERSCRIPTS)}}}", s)
     s = SUBSCRIPT.sub(lambda m: f"_{{{m[0].translate(SUBSCRIPTS)}}}", s)
     s = s.strip()
@@ -138,6 +143,7 @@ def normalize(answer: str) -> str:
     s = FRENCH.sub(_french, s.strip()) if FRENCH.fullmatch(s.strip()) else s
     s = FOREIGN_LEAD.sub("", LEAD.sub("", s.strip(), count=1) if LEAD.match(s.strip()) else s.strip())
     s = re.sub(r"^\s*=(?!=)\s*", "", s)
+    s = MINUS.sub("-", s)
     pieces = s.split("\0")  # every second one is text already
     s = "\0".join(p if i % 2 else PROSE.sub(_prose, p) for i, p in enumerate(pieces))
     s = re.sub(r"\0in base\0\s*([0-9]+)$", r"_{\1}", re.sub(r"\(\s*\0([^\0]*)\0\s*\)$", "\0\\1\0", s))
@@ -170,6 +176,8 @@ def _text(match: re.Match) -> str:
 
 def _prose(match: re.Match) -> str:
     """Words outside \\text: any of four letters or more, and the usual short units; shorter ones are products."""
+    if named := NAMED_LETTER.fullmatch(match[0]):  # the line is y = 2x
+        return f"\0{named[1]}\0{named[2]}"
     word = ALIASES.get(match[0], match[0])
     if word in WORDS:
         return f"\\{word} "
@@ -181,6 +189,12 @@ def _prose(match: re.Match) -> str:
         for w in words
     )
     return f"\0{match[0]}\0" if prose else match[0]
+
+
+NAMED_LETTER = re.compile(
+    r"((?:.*\s)?(?:is|are|so|then|thus|hence|therefore|that|when|where|for|of|value|variable|get|have|find))\s+([b-hj-zA-HJ-Z])",
+    re.I,
+)
 
 
 def balanced(s: str) -> bool:

@@ -257,6 +257,9 @@ def with_unit(tokens: list[str]) -> Node | None:
         rest = tokens[:sign] + tokens[sign + 1 :]
         return with_unit(rest) or unit_node(rest, tokens[sign])
     depths = depth_of(tokens)
+    if len(tokens) > 2 and tokens[-2] == "/" and tokens[-1][0] == "\0":  # 18/day, of dollars
+        tokens = [*tokens[:-2], f"\0per {tokens[-1][1:]}"]
+        depths = depth_of(tokens)
     start = next((i for i, t in enumerate(tokens) if i and depths[i] == 0 and (t[0] == "\0" or t == "%")), 0)
     rest = tokens[start:]
     if not start or not all(

@@ -74,7 +74,7 @@ SINGULAR = (
     mph bps kb mb gb nm kn kw kwh mw gw pa kpa atm ev degree""".split()  # noqa: SIM905
     )
 )
-YES_OR_NO = ("yes", "no", "true", "false")
+YES_OR_NO = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 CURRENCIES = ("dollar", "usd", "euro", "gbp", "cent", "rupee", "yen", "yuan")
 POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 NO_SOLUTION = re.compile(
@@ -163,5 +163,6 @@ def canonical(phrase: str) -> str:
 def same_words(gold: str, answer: str) -> bool:
     """Whether two canonical phrases are the same answer: "yes, because 3 is odd" is "yes"."""
     if gold in YES_OR_NO:
-        return re.match(rf"{gold}(?:[,.;:!-]|$| because| since| as )", answer) is not None
+        said = re.match(rf"{gold}(?:[,.;:!-]|$| because| since| as )", answer)
+        return said is not None and not re.search(rf"\b{YES_OR_NO[gold]}\b", answer)
     return gold == answer
