@@ -46,10 +46,10 @@ def well_formed(text: str, prefilled: bool = False) -> bool:
             return False
         parts.append(before)
     outside, bodies = (parts[0], parts[2], text), (parts[1], parts[3])
-    return not any(part.strip(BLANKS) for part in outside) and all(map(says_something, bodies))
+    return not any(part.strip(BLANKS) for part in outside) and all(map(visible, bodies))
 
 
-def says_something(body: str) -> bool:
+def visible(body: str) -> bool:
     """Whether a reader would see more than the template's own words, bracketed or not, or punctuation."""
     hidden = UNSEEN | PUNCTUATION
     seen = "".join(" " if c in BLANK or unicodedata.category(c) in hidden else c for c in body)

@@ -311,7 +311,6 @@ def total(completion: str, weights: dict[str, float], tokens: int = 1) -> float:
         "the the the the the",
         "primero the sumo and seis the y and cinco the que",
         "1",
-        ".",
         f"`{SPANISH}`",
         f"${SPANISH}$",
         " ".join(SPANISH.replace(" ", "")),
@@ -323,6 +322,10 @@ def test_gaming_language_consistency_with_empty_words_earns_its_weight_and_no_mo
     mixed, none = answer("I add six and five 我把它们加起来", "11"), answer(SPANISH, "11")
     weights = {"language_consistency": 0.2}
     assert total(wrong, weights) == 0.2 < total(none, weights) < total(mixed, weights) < 1.2
+
+
+def test_dots_are_no_thoughts_in_any_language():
+    assert language_consistency([answer(thoughts, "11") for thoughts in (".", "...", "—", "?!")]) == [0.0] * 4
 
 
 @pytest.mark.parametrize("wrong", ["", answer("", "12")])
