@@ -8,26 +8,22 @@ asserts run in a tester process that gets only plain data from the candidate (re
 """
 
 import argparse
-import ast
 import json
 import logging
+import math
 import re
-import sys
 import time
 from collections.abc import Generator
 from decimal import Decimal
 from typing import NamedTuple
 
+from rewards._programs import extract
 from rewards._sandbox import isolation, tester
 from rewards._sandbox.pool import NoIsolation, Outcome, Pool, Run, shared
+from rewards._tests_column import usable
 from rewards._text import text_of
 
-TIME_LIMIT_S = 5.0  # where the row gives none
 MAX_TIMEOUTS = 4  # a program that ran out of time on so many tests is not run on the rest, which count as failed
-MAX_CODE = 1 << 20  # characters
-
-PYTHON = ("python", "py", "pypy")
-LANGUAGE = re.compile(r"[\s{.]*([a-z+#]*)")  # python of python3.11, {.python} and python:main.py
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
 
@@ -49,7 +45,8 @@ def code_tests(
     thoughts. tests, one a completion, as a dict or its JSON:
       {"type": "stdin", "cases": [{"input": str, "output": str}, ...], "time_limit": seconds}
       {"type": "assert", "setup": str, "asserts": [str, ...], "time_limit": seconds}
-    Asserts share one run of the module. They may import the standard library, NumPy, and from `solution`; what they bind
+    Both take "prelude", Python that is run before the program and that the tests see as well (imports, ListNode and its
+    helpers), and "float_tolerance", up to which two floats are equal, absolute or relative. Asserts share one run of the module. They may import the standard library, NumPy, and from `solution`; what they bind
     themselves is theirs, and an object of the candidate is no evidence: it has no truth value, and equals no literal.
     None where the tests are unusable (none at all, another import, one that runs nothing), and for all where this machine
     allows no isolation: nothing is ever run without.
@@ -58,23 +55,25 @@ def code_tests(
     start = time.perf_counter()
     try:
         pool = shared()
+        verdicts = pool.map(judge(text_of(c), t) for c, t in zip(completions, tests, strict=True))
     except NoIsolation as error:
         logging.getLogger(__name__).error("code_tests gives no reward at all: %s", error)
-        return [None] * len(completions)
-    verdicts = pool.map(judge(text_of(c), t) for c, t in zip(completions, tests, strict=True))
-    scores = [v.share if v.share is None or not binary else float(v.share == 1.0) for v in verdicts]
-    if log_metric is not None:
-        counts = {
-            "ungradable": sum(v.share is None for v in verdicts),
-            "no_code": sum(v.no_code for v in verdicts),
-            "timeouts": sum(v.timeouts > 0 for v in verdicts),
-            "over_limits": sum(v.over_limits > 0 for v in verdicts),
-            "all_passed": sum(v.share == 1.0 for v in verdicts),
-        }
-        for name, count in counts.items():
-            log_metric(f"code_tests/{name}", count / max(1, len(verdicts)))
-        log_metric("code_tests/seconds", time.perf_counter() - start)
-    return scores
+        verdicts = [Verdict(None)] * len(completions)
+    if log_metric is not None:  # the same names on every path: processes wait for each other to log them
+        for name, value in metrics(verdicts, time.perf_counter() - start).items():
+            log_metric(f"code_tests/{name}", value)
+    return [v.share if v.share is None or not binary else float(v.share == 1.0) for v in verdicts]
+
+
+def metrics(verdicts: list[Verdict], seconds: float) -> dict[str, float]:
+    counts = {
+        "ungradable": sum(v.share is None for v in verdicts),
+        "no_code": sum(v.no_code for v in verdicts),
+        "timeouts": sum(v.timeouts > 0 for v in verdicts),
+        "over_limits": sum(v.over_limits > 0 for v in verdicts),
+        "all_passed": sum(v.share == 1.0 for v in verdicts),
+    }
+    return {name: count / max(1, len(verdicts)) for name, count in counts.items()} | {"seconds": seconds}
 
 
 def judge(text: str, tests: dict | str | None) -> Generator[Run, Outcome, Verdict]:
@@ -85,17 +84,15 @@ def judge(text: str, tests: dict | str | None) -> Generator[Run, Outcome, Verdic
     code = extract(text)
     if code is None:
         return Verdict(0.0, no_code=True)
-    if tests["type"] == "stdin":
-        return (yield from judge_output(code, tests["cases"], tests["time_limit"]))
-    return (yield from judge_asserts(code, tests["setup"], tests["asserts"], tests["time_limit"]))
+    return (yield from (judge_output if tests["type"] == "stdin" else judge_asserts)(code, tests))
 
 
-def judge_output(code: str, cases: list[dict], limit_s: float) -> Generator[Run, Outcome, Verdict]:
+def judge_output(code: str, tests: dict) -> Generator[Run, Outcome, Verdict]:
     """Each case in a process of its own, on real stdin; a case that fails doesn't end the others."""
-    passed = timeouts = over_limits = 0
+    cases, passed, timeouts, over_limits = tests["cases"], 0, 0, 0
     for case in cases:
-        outcome = yield Run("stdin", code, case["input"], limit_s)
-        passed += outcome.why == "ended" and outcome.code == 0 and same_output(outcome.output, case["output"])
+        outcome = yield Run("stdin", code, case["input"], tests["time_limit"], prelude=tests["prelude"])
+        passed += outcome_is_right(outcome, case["output"], tests["float_tolerance"])
         timeouts += outcome.why == "time"
         over_limits += outcome.why in ("memory", "output")
         if timeouts == MAX_TIMEOUTS:
@@ -103,114 +100,37 @@ def judge_output(code: str, cases: list[dict], limit_s: float) -> Generator[Run,
     return Verdict(passed / len(cases), timeouts=timeouts, over_limits=over_limits)
 
 
-def judge_asserts(code: str, setup: str, asserts: list[str], limit_s: float) -> Generator[Run, Outcome, Verdict]:
+def outcome_is_right(outcome: Outcome, expected: str, tolerance: float | None) -> bool:
+    return outcome.why == "ended" and outcome.code == 0 and same_output(outcome.output, expected, tolerance)
+
+
+def judge_asserts(code: str, tests: dict) -> Generator[Run, Outcome, Verdict]:
     """All asserts on one run of the module; after one that ends it, the rest on a fresh run."""
+    asserts = tests["asserts"]
     passed = timeouts = over_limits = done = 0
     while done < len(asserts):
-        data = json.dumps({"setup": setup, "asserts": asserts, "done": done})
-        outcome = yield Run("assert", code, data, limit_s, count=len(asserts) - done)
+        data, left = json.dumps(tests | {"done": done}), len(asserts) - done
+        outcome = yield Run("assert", code, data, tests["time_limit"], count=left, prelude=tests["prelude"])
         timeouts += outcome.why == "time"
         over_limits += outcome.why in ("memory", "output")
         if not outcome.output.startswith(tester.LOADED):
             break  # the module itself fails, or never ends
-        verdicts = outcome.output[1:]
+        verdicts = outcome.output[1 : 1 + left]
         passed += verdicts.count(tester.PASSED)
         # the one that it ended in failed too, and got no verdict unless it is DIED
-        done += len(verdicts) + (not verdicts.endswith(tester.DIED) and len(verdicts) < len(asserts) - done)
+        done += len(verdicts) + (not verdicts.endswith(tester.DIED) and len(verdicts) < left)
         if timeouts == MAX_TIMEOUTS:
             break
     return Verdict(passed / len(asserts), timeouts=timeouts, over_limits=over_limits)
 
 
-def usable(tests: dict | str | None) -> dict | None:
-    """A row's tests in one form, or None when there is nothing to run: no tests at all are not all passed."""
-    if isinstance(tests, str):
-        try:
-            tests = json.loads(tests)
-        except (ValueError, RecursionError):
-            return None
-    if not isinstance(tests, dict):
-        return None
-    limit_s = tests.get("time_limit") or TIME_LIMIT_S
-    if isinstance(limit_s, bool) or not isinstance(limit_s, (int, float)) or not 0 < limit_s < 3600:
-        return None
-    if tests.get("type") == "stdin":
-        cases = tests.get("cases")
-        if not isinstance(cases, list) or not cases:
-            return None
-        if not all(isinstance(c, dict) and all(isinstance(c.get(k), str) for k in ("input", "output")) for c in cases):
-            return None
-        return {"type": "stdin", "cases": cases, "time_limit": float(limit_s)}
-    if tests.get("type") == "assert":
-        setup, asserts = tests.get("setup") or "", tests.get("asserts")
-        if not isinstance(setup, str) or not isinstance(asserts, list) or not asserts:
-            return None
-        if not all(isinstance(a, str) and runs_something(a) for a in asserts) or not importable([setup, *asserts]):
-            return None
-        return {"type": "assert", "setup": setup, "asserts": asserts, "time_limit": float(limit_s)}
-    return None
+def same_output(output: bytes, expected: str, tolerance: float | None = None) -> bool:
+    """Line by line, but for blanks at the end of a line and empty lines at the end; 2.50 equals 2.5, exactly.
 
-
-def runs_something(source: str) -> bool:
-    """Whether a test is Python, and does more than define: a function that nobody calls would pass everything."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    idle = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass)
-    return any(not isinstance(node, idle) and not _is_constant(node) for node in tree.body)
-
-
-def _is_constant(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def importable(sources: list[str]) -> bool:
-    """Whether tests are Python, and import only what the sandbox has: the standard library, NumPy, and the solution."""
-    try:
-        nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    modules = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
-    modules |= {n.module or "." for n in nodes if isinstance(n, ast.ImportFrom)}
-    return all(m.partition(".")[0] in sys.stdlib_module_names | {"numpy", "solution"} for m in modules)
-
-
-def extract(text: str) -> str | None:
-    """The program that a completion commits to, or None."""
-    thoughts_end = text.rfind("</think>")
-    if text.rfind("<think>") > thoughts_end:
-        return None
-    text = text[thoughts_end + len("</think>") :] if thoughts_end >= 0 else text
-    end = text.rfind("</answer>")
-    start = text.rfind("<answer>", 0, end) if end >= 0 else -1
-    blocks = fences(text[start + len("<answer>") : end] if start >= 0 else text)
-    tagged = [code for tag, code in blocks if tag in PYTHON] or [code for tag, code in blocks if not tag]
-    return tagged[-1] if tagged and tagged[-1].strip() and len(tagged[-1]) <= MAX_CODE else None
-
-
-def fences(text: str) -> list[tuple[str, str]]:
-    """(language in lower case, contents) of each closed Markdown fence, in one pass."""
-    found, opening, language, indent, body = [], "", "", 0, []
-    for line in text.split("\n"):
-        mark = line.strip()
-        count = len(mark) - len(mark.lstrip(mark[:1])) if mark[:1] in ("`", "~") else 0
-        if not opening:
-            if count >= 3 and "`" not in mark[count:]:
-                opening, indent, body = mark[:count], len(line) - len(line.lstrip()), []
-                language = LANGUAGE.match(mark[count:].lower())[1]
-        elif mark[:1] == opening[0] and count >= len(opening) and count == len(mark):
-            found.append((language, "\n".join(body)))
-            opening = ""
-        else:
-            body.append(line[min(indent, len(line) - len(line.lstrip())) :])
-    return found
-
-
-def same_output(output: bytes, expected: str) -> bool:
-    """Line by line, but for blanks at the end of a line and empty lines at the end; 2.50 equals 2.5, exactly."""
+    tolerance: the absolute or relative difference up to which two numbers are equal, where one is a decimal fraction.
+    """
     given, wanted = lines_of(output.decode("utf-8", "replace")), lines_of(expected)
-    return len(given) == len(wanted) and all(map(same_line, given, wanted))
+    return len(given) == len(wanted) and all(same_line(g, w, tolerance) for g, w in zip(given, wanted, strict=True))
 
 
 def lines_of(text: str) -> list[str]:
@@ -220,21 +140,23 @@ def lines_of(text: str) -> list[str]:
     return lines
 
 
-def same_line(given: str, wanted: str) -> bool:
+def same_line(given: str, wanted: str, tolerance: float | None) -> bool:
     if given == wanted:
         return True
     ours, theirs = given.split(" "), wanted.split(" ")
-    return len(ours) == len(theirs) and all(map(same_token, ours, theirs))
+    return len(ours) == len(theirs) and all(same_token(g, w, tolerance) for g, w in zip(ours, theirs, strict=True))
 
 
-def same_token(given: str, wanted: str) -> bool:
+def same_token(given: str, wanted: str, tolerance: float | None) -> bool:
     """Equal as text or, where one is a decimal fraction, as exact numbers: floats would merge large integers."""
     if given == wanted:
         return True
-    if "." not in given and "." not in wanted:
+    if not any(c in given + wanted for c in (".eE" if tolerance else ".")):
         return False
     if max(len(given), len(wanted)) > 1000 or not (DECIMAL.fullmatch(given) and DECIMAL.fullmatch(wanted)):
         return False
+    if tolerance is not None:
+        return math.isclose(float(given), float(wanted), rel_tol=tolerance, abs_tol=tolerance)
     return Decimal(given) == Decimal(wanted)
 
 

@@ -69,7 +69,11 @@ PR_SET_PDEATHSIG = 1
 
 ROOT = "/tmp"  # where the new root is put together: a folder that every system has
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-PACKAGES = ("numpy", "numpy.libs")  # importable beside the standard library, where they are installed
+PACKAGES = (
+    "numpy",
+    "numpy.libs",
+    "sortedcontainers",
+)  # importable beside the standard library, where they are installed
 
 
 def mount(source: str, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:

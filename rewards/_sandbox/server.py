@@ -30,7 +30,7 @@ from rewards._sandbox import candidate, isolation, seccomp, tester
 
 # what contest code imports most: loaded once, before the forks
 PRELOADED = """array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools
-    heapq inspect io itertools math operator queue re statistics string threading typing"""
+    heapq inspect io itertools math operator queue re statistics string threading typing symtable sortedcontainers"""
 WATCH_MS = 50  # how often the memory of a running program is added up
 PARENT_MS = 250  # how often the server looks whether the trainer is still there
 # the C library's: Python's own takes twice as long, to repair what other threads held, and a worker has one thread
@@ -46,7 +46,8 @@ def main(count: int, first_core: int, outside: str, life: int, controls: list[in
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # when memory runs out, it is a program that goes, not the trainer
     for name in PRELOADED.split():
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # sortedcontainers may be missing
+            importlib.import_module(name)
     atexit._clear()
     gc.collect()
     gc.freeze()
@@ -128,7 +129,7 @@ def become_worker(tier: str, slot: int, core: int, outside: str, control: int, r
     os.close(ready)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)  # process 1 gets no signal that it has no handler for
-    candidate.open_streams()
+    candidate.prepare()
     random.seed(0)  # what a program draws is the same every time, and so is its reward
     work(socket.socket(fileno=control), tier, confine, proc)
 
@@ -220,20 +221,21 @@ def take(fd: int) -> str:
 
 
 def run_stdin() -> None:
-    code = take(3)
+    prelude, code = json.loads(take(3))
     for fd, target in ((4, 0), (5, 1)):
         os.dup2(fd, target)
         os.close(fd)
-    candidate.run(code)
+    candidate.run(code, prelude)
 
 
 def run_candidate() -> None:
-    candidate.serve(3, take(4))
+    prelude, code = json.loads(take(4))
+    sys.setrecursionlimit(candidate.RECURSION)
+    candidate.Server(3).load(code, prelude)
 
 
 def run_tester() -> None:
-    tests = json.loads(take(4))
-    tester.run(3, 5, tests["setup"], tests["asserts"], tests["done"])
+    tester.run(3, 5, json.loads(take(4)))
 
 
 def watch(pids: list[int], control: socket.socket, proc: int | None, tier: str) -> str:
