@@ -1,5 +1,6 @@
 """The program that a completion commits to: the last closed ```python fence of its answer."""
 
+import ast
 import re
 
 MAX_CODE = 1 << 20  # characters
@@ -36,7 +37,22 @@ def program_in(text: str, hidden: str | None = None) -> str | None:
     found = fences(text[start + len("<answer>") : end] if start >= 0 else text)
     tagged = [code for tag, code, _ in found if tag in PYTHON] or [code for tag, code, _ in found if not tag]
     code = tagged[-1].lstrip("\ufeff") if tagged else ""
-    return code if code.strip() and len(code) <= MAX_CODE else None
+    return code if code.strip() and len(code) <= MAX_CODE and not is_stub(code) else None
+
+
+def is_stub(code: str) -> bool:
+    """Whether it defines functions and none of them does anything: starter code, which some tests may pass."""
+    if len(code) > 10_000:
+        return False
+    try:
+        functions = [n for n in ast.walk(ast.parse(code)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return bool(functions) and all(idle(statement) for function in functions for statement in function.body)
+
+
+def idle(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Pass) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
 
 
 def without_programs(text: str) -> str:

@@ -84,6 +84,9 @@ def split(setup: str, tree: ast.Module, asserts: tuple[str, ...]) -> tuple[str, 
     first = next((i for i, node in enumerate(body) if isinstance(node, ast.Assert)), None)
     if first is None or any(isinstance(n, (ast.Return, ast.Global, ast.Nonlocal, ast.Yield)) for n in ast.walk(check)):
         return setup, asserts
+    bound = {n.id for n in ast.walk(check) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if bound & {n.id for n in ast.walk(call) if isinstance(n, ast.Name)}:
+        return setup, asserts  # a local variable with the function's name
     others = [ast.unparse(node) for node in tree.body if node is not check]
     before = [] if parameter == ast.unparse(call.args[0]) else [f"{parameter} = {ast.unparse(call.args[0])}"]
     tests, pending = [], []

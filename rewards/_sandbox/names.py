@@ -44,7 +44,7 @@ def names_of(setup: str, asserts: list[str], given: set[str]) -> Names:
         if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
     }
     modules = {n for n in read - bound if n in attributes and n in HELPERS | PACKAGES.keys()}
-    free = (read | solution) - bound - modules - handed_to_checks(trees[0], read)
+    free = (read | solution) - bound - modules - handed_to_checks(trees)
     reserved = {n for n in free if hasattr(builtins, n) or n in given} - solution
     tested = free - reserved
     if not tested:
@@ -79,14 +79,13 @@ def from_solution(trees: list[ast.AST]) -> set[str]:
     return found
 
 
-def handed_to_checks(setup: ast.Module, read: set[str]) -> set[str]:
+def handed_to_checks(trees: list[ast.Module]) -> set[str]:
     """Names read only within `def check(candidate)`: the candidate is handed over, so that they are helpers of the row's."""
     inside: set[str] = set()
     outside: set[str] = set()
-    for statement in setup.body:
+    for statement in (node for tree in trees for node in tree.body):
         handed = isinstance(statement, ast.FunctionDef) and [a.arg for a in statement.args.args][:1] == ["candidate"]
-        names = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
-        inside, outside = (inside | names, outside) if handed else (inside, outside | names)
+        (inside if handed else outside).update(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
     return inside - outside
 
 

@@ -260,7 +260,7 @@ class Peer:
         if home == "builtins":
             found = getattr(builtins, str(name), None)
             return found if isinstance(found, type) and issubclass(found, Exception) else RuntimeError
-        if home in sys.stdlib_module_names:
+        if str(home).partition(".")[0] in sys.stdlib_module_names:
             found = getattr(sys.modules.get(home), str(name), None)
             if isinstance(found, type) and issubclass(found, Exception):
                 return found
