@@ -18,7 +18,7 @@ from collections.abc import Generator
 from decimal import Decimal
 from typing import NamedTuple
 
-from rewards._sandbox import isolation, tester
+from rewards._sandbox import isolation, records, tester
 from rewards._sandbox.pool import NoIsolation, Outcome, Pool, Run, shared
 from rewards._text import text_of
 
@@ -86,15 +86,15 @@ def judge(text: str, tests: dict | str | None) -> Generator[Run, Outcome, Verdic
     if code is None:
         return Verdict(0.0, no_code=True)
     if tests["type"] == "stdin":
-        return (yield from judge_output(code, tests["cases"], tests["time_limit"]))
-    return (yield from judge_asserts(code, tests["setup"], tests["asserts"], tests["time_limit"]))
+        return (yield from judge_output(code, tests["prelude"], tests["cases"], tests["time_limit"]))
+    return (yield from judge_asserts(code, tests["prelude"], tests["setup"], tests["asserts"], tests["time_limit"]))
 
 
-def judge_output(code: str, cases: list[dict], limit_s: float) -> Generator[Run, Outcome, Verdict]:
+def judge_output(code: str, prelude: str, cases: list[dict], limit_s: float) -> Generator[Run, Outcome, Verdict]:
     """Each case in a process of its own, on real stdin; a case that fails doesn't end the others."""
     passed = timeouts = over_limits = 0
     for case in cases:
-        outcome = yield Run("stdin", code, case["input"], limit_s)
+        outcome = yield Run("stdin", code, case["input"], limit_s, prelude=prelude)
         passed += outcome.why == "ended" and outcome.code == 0 and same_output(outcome.output, case["output"])
         timeouts += outcome.why == "time"
         over_limits += outcome.why in ("memory", "output")
@@ -103,17 +103,20 @@ def judge_output(code: str, cases: list[dict], limit_s: float) -> Generator[Run,
     return Verdict(passed / len(cases), timeouts=timeouts, over_limits=over_limits)
 
 
-def judge_asserts(code: str, setup: str, asserts: list[str], limit_s: float) -> Generator[Run, Outcome, Verdict]:
+def judge_asserts(
+    code: str, prelude: str, setup: str, asserts: list[str], limit_s: float
+) -> Generator[Run, Outcome, Verdict]:
     """All asserts on one run of the module; after one that ends it, the rest on a fresh run."""
     passed = timeouts = over_limits = done = 0
+    before = f"{prelude}\n{records.source(setup)}"
     while done < len(asserts):
-        data = json.dumps({"setup": setup, "asserts": asserts, "done": done})
-        outcome = yield Run("assert", code, data, limit_s, count=len(asserts) - done)
+        data = json.dumps({"prelude": prelude, "setup": setup, "asserts": asserts, "done": done})
+        outcome = yield Run("assert", code, data, limit_s, count=len(asserts) - done, prelude=before)
         timeouts += outcome.why == "time"
         over_limits += outcome.why in ("memory", "output")
         if not outcome.output.startswith(tester.LOADED):
             break  # the module itself fails, or never ends
-        verdicts = outcome.output[1:]
+        verdicts = outcome.output[1 : 1 + len(asserts) - done]
         passed += verdicts.count(tester.PASSED)
         # the one that it ended in failed too, and got no verdict unless it is DIED
         done += len(verdicts) + (not verdicts.endswith(tester.DIED) and len(verdicts) < len(asserts) - done)
@@ -134,20 +137,23 @@ def usable(tests: dict | str | None) -> dict | None:
     limit_s = tests.get("time_limit") or TIME_LIMIT_S
     if isinstance(limit_s, bool) or not isinstance(limit_s, (int, float)) or not 0 < limit_s < 3600:
         return None
+    prelude = tests.get("prelude") or ""
+    if not isinstance(prelude, str) or (prelude and not importable([prelude])):
+        return None
     if tests.get("type") == "stdin":
         cases = tests.get("cases")
         if not isinstance(cases, list) or not cases:
             return None
         if not all(isinstance(c, dict) and all(isinstance(c.get(k), str) for k in ("input", "output")) for c in cases):
             return None
-        return {"type": "stdin", "cases": cases, "time_limit": float(limit_s)}
+        return {"type": "stdin", "prelude": prelude, "cases": cases, "time_limit": float(limit_s)}
     if tests.get("type") == "assert":
         setup, asserts = tests.get("setup") or "", tests.get("asserts")
         if not isinstance(setup, str) or not isinstance(asserts, list) or not asserts:
             return None
         if not all(isinstance(a, str) and runs_something(a) for a in asserts) or not importable([setup, *asserts]):
             return None
-        return {"type": "assert", "setup": setup, "asserts": asserts, "time_limit": float(limit_s)}
+        return {"type": "assert", "prelude": prelude, "setup": setup, "asserts": asserts, "time_limit": float(limit_s)}
     return None
 
 

@@ -44,6 +44,7 @@ class Run:
     data: str
     limit_s: float  # of wall time; for asserts, for the module to load and for each assert
     count: int = 1  # asserts in it
+    prelude: str = ""  # run before the code
 
 
 @dataclass
@@ -192,7 +193,7 @@ class Pool:
         files = []
         read, write = os.pipe()
         try:
-            for name, text in (("code", run.code), ("data", run.data)):
+            for name, text in (("code", json.dumps([run.prelude, run.code])), ("data", run.data)):
                 files.append(os.memfd_create(name))
                 view = memoryview(text.encode("utf-8", "surrogatepass"))
                 while view:

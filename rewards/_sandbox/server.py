@@ -26,7 +26,7 @@ import signal
 import socket
 import sys
 
-from rewards._sandbox import candidate, isolation, seccomp, tester
+from rewards._sandbox import callee, candidate, isolation, seccomp, tester
 
 # what contest code imports most: loaded once, before the forks
 PRELOADED = """array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools
@@ -220,20 +220,20 @@ def take(fd: int) -> str:
 
 
 def run_stdin() -> None:
-    code = take(3)
+    before, code = json.loads(take(3))
     for fd, target in ((4, 0), (5, 1)):
         os.dup2(fd, target)
         os.close(fd)
-    candidate.run(code)
+    candidate.run(code, before)
 
 
 def run_candidate() -> None:
-    candidate.serve(3, take(4))
+    callee.serve(3, *json.loads(take(4)))
 
 
 def run_tester() -> None:
     tests = json.loads(take(4))
-    tester.run(3, 5, tests["setup"], tests["asserts"], tests["done"])
+    tester.run(3, 5, tests["prelude"], tests["setup"], tests["asserts"], tests["done"])
 
 
 def watch(pids: list[int], control: socket.socket, proc: int | None, tier: str) -> str:

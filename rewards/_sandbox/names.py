@@ -1,0 +1,117 @@
+"""Which names of a row's tests are the candidate's: by the text of the tests alone, whatever a candidate says.
+
+A builtin, and what the prelude gives, stay Python's and the prelude's own, or a test's `abs` or `encode` would be the
+candidate's: unless the tests evidently test it. With `check(f)` or `candidate = f`, what is under test is f, and no
+helper that the tests call beside it.
+"""
+
+import ast
+import dis
+import types
+from collections.abc import Iterator
+from typing import NamedTuple
+
+IN_PLACE = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")  # code of its own that runs where it stands
+
+
+class Names(NamedTuple):
+    wanted: set[str]  # from the candidate
+    looked_into: dict[str, set[str]]  # name -> the attributes of it that the tests name
+    classes: set[str]  # those of the candidate's that tests name, written as classes are
+
+
+def names_in(sources: list[str], given: set[str]) -> Names:
+    """`given` are the names of builtins and of the prelude."""
+    trees = [ast.parse(source) for source in sources]
+    nodes = [node for tree in trees for node in ast.walk(tree) if not isinstance(node, ast.Constant)]
+    read: set[str] = set()  # before the tests bind it themselves
+    in_functions: set[str] = set()
+    bound: set[str] = set()
+    for tree in trees:
+        for event, name in events(compile(tree, "test", "exec")):
+            if event == "bind":
+                bound.add(name)
+            elif event == "read in a function":
+                in_functions.add(name)
+            elif name not in bound:
+                read.add(name)
+    free = read | (in_functions - bound)
+    from_solution = imported(nodes)
+    functions = {n.name for tree in trees for n in tree.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    entries, aliased = entry_points(trees, functions)
+    wanted = free - given
+    if tested := entries & wanted:  # a helper beside them is the row's to give
+        helpers = wanted if aliased else wanted - read
+        wanted = {n for n in wanted if n in tested or n not in helpers or n[:1].isupper()}
+    elif not wanted and not from_solution:
+        wanted = tested_builtins(trees, free & given, entries & given)
+    wanted |= from_solution
+    looked_into: dict[str, set[str]] = {}
+    for n in nodes:
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name):
+            looked_into.setdefault(n.value.id, set()).add(n.attr)
+    return Names(wanted, looked_into, {n for n in wanted if n[:1].isupper()})
+
+
+def events(code: types.CodeType, inner: bool = False) -> Iterator[tuple[str, str]]:
+    """("read", "bind" or "read in a function", name) of global names, in the order in which they happen."""
+    own = (
+        {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"} if inner else set()
+    )  # a class's body
+    for i in dis.get_instructions(code):
+        if i.opname in ("LOAD_NAME", "LOAD_GLOBAL") and i.argval not in own:
+            yield ("read in a function" if inner else "read"), i.argval
+        elif i.opname == "STORE_GLOBAL" or (i.opname == "STORE_NAME" and not inner):
+            yield "bind", i.argval
+        elif isinstance(i.argval, types.CodeType):
+            yield from events(i.argval, inner or i.argval.co_name not in IN_PLACE)
+
+
+def imported(nodes: list[ast.AST]) -> set[str]:
+    """What the tests import from `solution`, and what they take from it as attributes."""
+    imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "solution"]
+    modules = {
+        alias.asname or alias.name
+        for n in nodes if isinstance(n, ast.Import) for alias in n.names if alias.name == "solution"
+    }  # fmt: skip
+    attributes = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    return {alias.name for n in imports for alias in n.names} | {n.attr for n in attributes if n.value.id in modules}
+
+
+def entry_points(trees: list[ast.Module], functions: set[str]) -> tuple[set[str], bool]:
+    """(what the tests hand to a function of their own, as in `check(f)`, or call candidate; whether they call it so)."""
+    found: set[str | None] = set()
+    aliased = False
+    for statement in (s for tree in trees for s in tree.body):
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if any(isinstance(t, ast.Name) and t.id == "candidate" for t in targets):
+            found.add(root_name(statement.value))
+            aliased = True
+        elif isinstance(statement, ast.Expr) and isinstance(call := statement.value, ast.Call):
+            if isinstance(call.func, ast.Name) and call.func.id in functions:
+                found |= {root_name(a) for a in (*call.args, *(k.value for k in call.keywords))}
+    return {n for n in found if n is not None}, aliased
+
+
+def root_name(node: ast.expr) -> str | None:
+    """f of `f`, Solution of `Solution().f`, None where something is called with arguments."""
+    while True:
+        if isinstance(node, ast.Attribute):
+            node = node.value
+        elif isinstance(node, ast.Call) and not node.args and not node.keywords:
+            node = node.func
+        else:
+            return node.id if isinstance(node, ast.Name) else None
+
+
+def tested_builtins(trees: list[ast.Module], given: set[str], entries: set[str]) -> set[str]:
+    """Where nothing else is left to test: what is handed to `check`, else the one name that every test calls, innermost."""
+    if entries:
+        return entries if len(entries) == 1 else set()
+    common: set[str] | None = None
+    for tree in trees:
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        innermost = {c.func.id for c in calls if not any(isinstance(n, ast.Call) for a in c.args for n in ast.walk(a))}
+        if innermost & given:
+            common = innermost & given if common is None else common & innermost
+    return common if common is not None and len(common) == 1 else set()
