@@ -45,10 +45,48 @@ OPERATIONS: dict[str, Callable] = {
     ),
 }
 # the special methods that a handle on an instance may have, if its class has them
-SPECIAL = (
-    "str repr call len iter next reversed getitem setitem delitem contains enter exit await aiter anext aenter aexit abs int float "
-    "complex round neg pos invert eq hash lt le gt ge format " + " ".join(n.rstrip("_") for n in BINARY)
-).split() + [*REFLECTED, *IN_PLACE]  # fmt: skip
+SPECIAL = [
+    *[
+        "str",
+        "repr",
+        "call",
+        "len",
+        "iter",
+        "next",
+        "reversed",
+        "getitem",
+        "setitem",
+        "delitem",
+        "contains",
+        "enter",
+        "exit",
+        "await",
+        "aiter",
+        "anext",
+        "aenter",
+        "aexit",
+    ],
+    *[
+        "abs",
+        "int",
+        "float",
+        "complex",
+        "round",
+        "neg",
+        "pos",
+        "invert",
+        "eq",
+        "hash",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "format",
+    ],
+    *(name.rstrip("_") for name in BINARY),
+    *REFLECTED,
+    *IN_PLACE,
+]
 FORWARDED = {
     "__getitem__",
     "__setitem__",
@@ -78,7 +116,6 @@ _event_loop = None
 def serve(fd: int, before: str, code: str) -> None:
     """Run a module, tell its names, and then do what the tester asks for, until this process is killed."""
     sys.setrecursionlimit(RECURSION_LIMIT)
-    sys.set_int_max_str_digits(0) if hasattr(sys, "set_int_max_str_digits") else None
     module = sys.modules["solution"] = types.ModuleType("solution")
     session = Candidate(fd, module)
     try:
@@ -96,9 +133,7 @@ class Candidate(Session):
     def __init__(self, fd: int, module: types.ModuleType):
         super().__init__(fd, first_number=1)
         self.module = module
-        self.own_classes: dict[
-            str, type
-        ] = {}  # of the same names as the prelude's, where the program defines them anew
+        self.described: dict[type, ClassOf] = {}
 
     def add_classes(self, given: dict[str, object]) -> None:
         self.classes = {n: v for n, v in given.items() if is_plain_class(v)}
@@ -130,25 +165,34 @@ class Candidate(Session):
 
     def handle(self, value: object, item: Callable, unchanged) -> list:
         if isinstance(value, type):
-            return self.class_node(value, item)
+            name = self.global_name(value)
+            return ["global", [], *name] if name else self.class_node(value, value, item)
+        if isinstance(value, ClassOf):
+            return self.class_node(value, value.kind, item)
         kind = type(value)
+        described = self.described.setdefault(kind, ClassOf(kind)) if self.global_name(kind) else kind
         number, new = self.own_number(value)
         for base in (*wire.IMMUTABLE, *wire.MUTABLE):
             if not isinstance(value, base) or issubclass(kind, BaseException):
                 continue
             if base in wire.IMMUTABLE:
-                return ["mine", [item(kind), item(contents(value, base))] if new else [], number, "value"]
+                return ["mine", [item(described), item(contents(value, base))] if new else [], number, "value"]
             held = None if number in unchanged else wire.items_of(self.state(value), item)
-            return ["extended", held if base is not bytearray else [bytes(value).hex()], number, item(kind)]
-        return ["mine", [item(kind)] if new else [], number, "object"]
+            return ["extended", held if base is not bytearray else [bytes(value).hex()], number, item(described)]
+        return ["mine", [item(described)] if new else [], number, "object"]
 
-    def class_node(self, kind: type, item: Callable) -> list:
+    def global_name(self, kind: type) -> tuple[str, str] | None:
+        """(module, name) of a class that the tester has itself."""
         home, name = kind.__module__, kind.__name__
         if self.classes.get(name) is kind:
-            return ["global", [], "prelude", name]
+            return "prelude", name
         if home in ("builtins", *wire.HELPERS) and getattr(sys.modules.get(home), name, None) is kind:
-            return ["global", [], home, name]
-        number, new = self.own_number(kind)
+            return home, name
+        return None
+
+    def class_node(self, value: object, kind: type, item: Callable) -> list:
+        home, name = kind.__module__, kind.__name__
+        number, new = self.own_number(value)
         if not new:
             return ["mine", [], number]
         if issubclass(kind, BaseException):
@@ -209,6 +253,13 @@ class Candidate(Session):
         return RuntimeError
 
 
+class ClassOf:
+    """A class that the tester has itself, as that of an object which it has a handle on only."""
+
+    def __init__(self, kind: type):
+        self.kind = kind
+
+
 def _is_own(kind: type) -> bool:
     return str(kind.__module__).partition(".")[0] not in sys.stdlib_module_names
 
@@ -249,9 +300,7 @@ def stub_class(session: Session, name: str, special: tuple[str, ...]) -> type:
 
 
 def _origin(value: object) -> list[str] | None:
-    """[module, name in it] of what the code imported from a helper module, [module] of a module, None of all else."""
-    if isinstance(value, types.ModuleType):
-        return [value.__name__]
+    """[module, name in it] of what the code imported from a helper module, None of all else."""
     home, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
     if (
         type(home) is str

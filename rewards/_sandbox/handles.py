@@ -119,11 +119,11 @@ class Peer(Session):
                 methods["__dataclass_fields__"] = made.__dataclass_fields__
             if kind is types.CoroutineType:  # for an event loop
                 methods |= {"send": _send, "throw": _send, "close": lambda self: None}
-            if name in ("function", "method", "builtin_function_or_method") and home == "builtins":
-                del methods["__doc__"]
+            if kind in (types.FunctionType, types.MethodType, types.BuiltinFunctionType):
+                methods["__doc__"] = vars(Proxy)["__doc__"]
             parents = tuple(b for b in bases if type(b) is Remote and _plain_bases[b] is None) or (Proxy,)
         else:
-            methods |= {n: m for s in special if s in ("str", "repr") for n, m in SPECIAL[s].items()}
+            methods |= {n: m for s in special if s in OF_VALUES for n, m in SPECIAL[s].items()}
             methods |= {n: _overridden(n) for n in overrides if hasattr(base, n) and (n in FORWARDED or n[:2] != "__")}
             parents = tuple(b for b in bases if type(b) is Remote and _plain_bases[b] is base)
             parents = parents or ((Value if base in wire.IMMUTABLE else Extended), base)
@@ -245,7 +245,34 @@ class Peer(Session):
 
 
 # what may be done to an object of the tests
-STUBBED = ["call", "len", "iter", "next", "getitem", "setitem", "delitem", "contains", "enter", "exit", "eq", "lt", "le", "gt", "ge", "hash", "str", "repr", "bool", "add", "sub", "mul", "abs", "neg", "int", "float"]
+STUBBED = [
+    "call",
+    "len",
+    "iter",
+    "next",
+    "getitem",
+    "setitem",
+    "delitem",
+    "contains",
+    "enter",
+    "exit",
+    "eq",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "hash",
+    "str",
+    "repr",
+    "bool",
+    "add",
+    "sub",
+    "mul",
+    "abs",
+    "neg",
+    "int",
+    "float",
+]
 PLAIN_TYPES = (*wire.MUTABLE, *wire.IMMUTABLE)
 
 
@@ -551,3 +578,5 @@ SPECIAL: dict[str, dict[str, Callable]] = {
     **{n: {f"__{n}__": _arithmetic(of, reflected=True)} for n, of in REFLECTED.items()},
     **{n: {f"__{n}__": _arithmetic(n)} for n in IN_PLACE},
 }  # fmt: skip
+# what an extension of a plain type may define anew: how it looks, and what it does with others of the candidate's objects
+OF_VALUES = {"str", "repr", "call", "lt", "le", "gt", "ge", *(n.rstrip("_") for n in BINARY), *REFLECTED, *IN_PLACE}

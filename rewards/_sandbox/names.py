@@ -87,9 +87,10 @@ def entry_points(trees: list[ast.Module], functions: set[str]) -> tuple[set[str]
         if any(isinstance(t, ast.Name) and t.id == "candidate" for t in targets):
             found.add(root_name(statement.value))
             aliased = True
-        elif isinstance(statement, ast.Expr) and isinstance(call := statement.value, ast.Call):
-            if isinstance(call.func, ast.Name) and call.func.id in functions:
-                found |= {root_name(a) for a in (*call.args, *(k.value for k in call.keywords))}
+            continue
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in functions:
+            found |= {root_name(a) for a in (*call.args, *(k.value for k in call.keywords))}
     return {n for n in found if n is not None}, aliased
 
 

@@ -303,10 +303,9 @@ def is_copy(node: list) -> bool:
 
 def needed(node: list) -> list[int]:
     """Places of the nodes that must be there before this one can be made."""
+    values = node[1]
     if is_copy(node):
         values = node[3:4] if node[0] in ("defaultdict", "extended") else []
-    else:
-        values = node[1]
     return [v[0] for v in values if type(v) is list]
 
 

@@ -7,7 +7,6 @@ another of its objects, and takes part in no arithmetic with what the test expec
 
 import ast
 import builtins
-import contextlib
 import importlib
 import os
 import sys
@@ -26,7 +25,6 @@ LOADED, PASSED, FAILED, DIED = b"^", b"+", b"-", b"x"
 def run(fd: int, verdicts: int, before: str, setup: str, asserts: list[str], done: int) -> None:
     """Write LOADED when the candidate's module has run, then a verdict an assert; DIED is the last when it is gone."""
     sys.setrecursionlimit(RECURSION_LIMIT)
-    sys.set_int_max_str_digits(0) if hasattr(sys, "set_int_max_str_digits") else None
     process = os.getpid()
 
     def tell(verdict: bytes) -> None:
@@ -84,11 +82,13 @@ def names(peer: Peer, sources: list[str], given: set[str]) -> dict[str, object]:
     asked = []
     for name in sorted(wanted):
         if name in looked_into and (name in sys.stdlib_module_names or name in PACKAGES):
-            with contextlib.suppress(ImportError):
+            try:
                 module = importlib.import_module(PACKAGES.get(name, name))
-                if all(hasattr(module, attribute) for attribute in looked_into[name]):
-                    namespace[name] = module
-                    continue
+            except ImportError:
+                continue
+            if name in PACKAGES or all(hasattr(module, attribute) for attribute in looked_into[name]):
+                namespace[name] = module
+                continue
         if name in told and name.isidentifier() and not name.startswith("__"):
             origin = told[name]
             if type(origin) is list and len(origin) == 2 and origin[1] == name and origin[0] in wire.HELPERS:

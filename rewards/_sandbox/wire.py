@@ -54,7 +54,7 @@ BUILT: dict[tuple[str, str], Callable[[Any], list]] = {
     ("datetime", "datetime"): lambda x: [*_DATE(x), *_TIME(x)],
     ("zoneinfo", "ZoneInfo"): lambda x: [x.key],
     ("uuid", "UUID"): lambda x: [x.hex],
-    ("array", "array"): lambda x: [x.typecode, x.tolist()],
+    ("array", "array"): lambda x: [x.typecode, tuple(x)],
     **{("ipaddress", f"IPv{n}{kind}"): lambda x: [str(x)] for n in (4, 6) for kind in ("Address", "Network", "Interface")},
     **{("pathlib", kind): lambda x: [str(x)] for kind in ("PosixPath", "PurePosixPath", "PureWindowsPath")},
 }  # fmt: skip
@@ -224,7 +224,8 @@ def state(value: object) -> list:
     for base in MUTABLE:
         if isinstance(value, base):
             if base is dict:
-                return [x for pair in dict.items(value) for x in pair]
+                ordered = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
+                return [x for pair in ordered.items(value) for x in pair]
             return [bytes(value)] if base is bytearray else list(base.__iter__(value))
     if is_array(value):
         return [value.tobytes()]
@@ -242,8 +243,9 @@ def fill(value: object, values: list) -> None:
     if isinstance(value, list):
         list.__setitem__(value, slice(None), values)
     elif isinstance(value, dict):
-        dict.clear(value)
-        dict.update(value, zip(values[::2], values[1::2], strict=True))
+        ordered = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
+        ordered.clear(value)
+        ordered.update(value, zip(values[::2], values[1::2], strict=True))
     elif isinstance(value, set):
         set.clear(value)
         set.update(value, values)
