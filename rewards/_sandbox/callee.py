@@ -204,12 +204,8 @@ class Candidate(Session):
         if plain in wire.MUTABLE:
             between = [n for k in kind.__mro__[: kind.__mro__.index(plain)] for n in vars(k) if hasattr(plain, n)]
             overrides = [n for n in between if n in FORWARDED or not n.startswith("__")]
-        usual = (plain or object, None)
-        special = [
-            n
-            for n in SPECIAL
-            if all(getattr(kind, f"__{n}__", None) is not getattr(u, f"__{n}__", None) for u in usual)
-        ]
+        usual = plain or object
+        special = [n for n in SPECIAL if method_of(kind, n) not in (None, method_of(usual, n))]
         fields = getattr(kind, "__dataclass_fields__", None)
         return [
             "mine", [item(b) for b in own], number, "class", name, str(home), plain and plain.__name__, special, overrides,
@@ -251,6 +247,10 @@ class Candidate(Session):
                 own = classes[0][0]
                 return kind if own == name else type(own, (kind,), {})
         return RuntimeError
+
+
+def method_of(kind: type, special: str) -> object:
+    return next((vars(k)[name] for k in kind.__mro__ if (name := f"__{special}__") in vars(k)), None)
 
 
 class ClassOf:

@@ -18,6 +18,7 @@ class Names(NamedTuple):
     wanted: set[str]  # from the candidate
     looked_into: dict[str, set[str]]  # name -> the attributes of it that the tests name
     classes: set[str]  # those of the candidate's that tests name, written as classes are
+    all_of_solution: bool  # the tests import the module itself
 
 
 def names_in(sources: list[str], given: set[str]) -> Names:
@@ -36,21 +37,21 @@ def names_in(sources: list[str], given: set[str]) -> Names:
             elif name not in bound:
                 read.add(name)
     free = read | (in_functions - bound)
-    from_solution = imported(nodes)
+    from_solution, all_of_solution = imported(nodes)
     functions = {n.name for tree in trees for n in tree.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
     entries, aliased = entry_points(trees, functions)
     wanted = free - given
     if tested := entries & wanted:  # a helper beside them is the row's to give
         helpers = wanted if aliased else wanted - read
         wanted = {n for n in wanted if n in tested or n not in helpers or n[:1].isupper()}
-    elif not wanted and not from_solution:
+    elif not wanted and not from_solution and not all_of_solution:
         wanted = tested_builtins(trees, free & given, entries & given)
     wanted |= from_solution
     looked_into: dict[str, set[str]] = {}
     for n in nodes:
         if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name):
             looked_into.setdefault(n.value.id, set()).add(n.attr)
-    return Names(wanted, looked_into, {n for n in wanted if n[:1].isupper()})
+    return Names(wanted, looked_into, {n for n in wanted if n[:1].isupper()}, all_of_solution)
 
 
 def events(code: types.CodeType, inner: bool = False) -> Iterator[tuple[str, str]]:
@@ -67,15 +68,16 @@ def events(code: types.CodeType, inner: bool = False) -> Iterator[tuple[str, str
             yield from events(i.argval, inner or i.argval.co_name not in IN_PLACE)
 
 
-def imported(nodes: list[ast.AST]) -> set[str]:
-    """What the tests import from `solution`, and what they take from it as attributes."""
+def imported(nodes: list[ast.AST]) -> tuple[set[str], bool]:
+    """What the tests import from `solution` or take from it as attributes; whether they have the module itself."""
     imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "solution"]
+    names = {alias.name for n in imports for alias in n.names}
     modules = {
         alias.asname or alias.name
         for n in nodes if isinstance(n, ast.Import) for alias in n.names if alias.name == "solution"
     }  # fmt: skip
     attributes = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
-    return {alias.name for n in imports for alias in n.names} | {n.attr for n in attributes if n.value.id in modules}
+    return names | {n.attr for n in attributes if n.value.id in modules}, bool(modules) or "*" in names
 
 
 def entry_points(trees: list[ast.Module], functions: set[str]) -> tuple[set[str], bool]:

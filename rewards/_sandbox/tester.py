@@ -33,11 +33,10 @@ def run(fd: int, verdicts: int, before: str, setup: str, asserts: list[str], don
         os.write(verdicts, verdict)
 
     peer = Peer(fd)
-    namespace: dict[str, object] = {}
     try:
-        namespace = prelude.run(before, {}, usual=False)
-        peer.classes = {n: v for n, v in namespace.items() if is_plain_class(v)}
-        namespace |= names(peer, [setup, *asserts], set(namespace))
+        given = prelude.run(before, {}, usual=False)
+        peer.classes = {n: v for n, v in given.items() if is_plain_class(v)}
+        namespace = names(peer, [setup, *asserts], given)
     except (wire.Closed, Exception):
         return
     tell(LOADED)
@@ -71,16 +70,20 @@ def run(fd: int, verdicts: int, before: str, setup: str, asserts: list[str], don
             return
 
 
-def names(peer: Peer, sources: list[str], given: set[str]) -> dict[str, object]:
-    """The candidate's names that the tests are to have, as a namespace.
+def names(peer: Peer, sources: list[str], given: dict[str, object]) -> dict[str, object]:
+    """The namespace of the tests: what the prelude gives, and the candidate's names that they are to have.
 
-    `math` in `math.isclose` is the module, whatever the candidate has made of that name.
+    `math` in `math.isclose` is the module, whatever the candidate has made of that name; and nothing stands in for what
+    the candidate was to define.
     """
     told = peer.receive()["names"]
-    wanted, looked_into, peer.tested = names_in(sources, given | set(vars(builtins)))
-    namespace: dict[str, object] = {}
+    known = vars(builtins)
+    wanted, looked_into, peer.tested, all_of_solution = names_in(sources, set(given) | set(known))
+    namespace = {n: v for n, v in given.items() if n not in wanted}
+    namespace["__builtins__"] = {n: v for n, v in known.items() if n not in wanted}
+    found: dict[str, object] = {}
     asked = []
-    for name in sorted(wanted):
+    for name in sorted(wanted | set(told) if all_of_solution else wanted):
         if name in looked_into and (name in sys.stdlib_module_names or name in PACKAGES):
             try:
                 module = importlib.import_module(PACKAGES.get(name, name))
@@ -92,14 +95,14 @@ def names(peer: Peer, sources: list[str], given: set[str]) -> dict[str, object]:
         if name in told and name.isidentifier() and not name.startswith("__"):
             origin = told[name]
             if type(origin) is list and len(origin) == 2 and origin[1] == name and origin[0] in wire.HELPERS:
-                namespace[name] = getattr(importlib.import_module(origin[0]), name)
+                found[name] = getattr(importlib.import_module(origin[0]), name)
             else:
                 asked.append(name)
     if asked:
-        namespace |= zip(asked, peer.ask("names", *asked), strict=True)
+        found |= zip(asked, peer.ask("names", *asked), strict=True)
     solution = sys.modules["solution"] = types.ModuleType("solution")  # for tests that import from it
-    vars(solution).update(namespace)
-    return namespace
+    vars(solution).update(found)
+    return namespace | {n: v for n, v in found.items() if n in wanted}
 
 
 def asserted_lines(tree: ast.Module) -> list[tuple[int, int, int]]:
