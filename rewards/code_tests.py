@@ -9,6 +9,7 @@ asserts run in a tester process that gets only plain data from the candidate (re
 
 import argparse
 import ast
+import functools
 import json
 import logging
 import re
@@ -138,7 +139,7 @@ def usable(tests: dict | str | None) -> dict | None:
     if isinstance(limit_s, bool) or not isinstance(limit_s, (int, float)) or not 0 < limit_s < 3600:
         return None
     prelude = tests.get("prelude") or ""
-    if not isinstance(prelude, str) or (prelude and not importable([prelude])):
+    if not isinstance(prelude, str) or (prelude and not importable((prelude,))):
         return None
     if tests.get("type") == "stdin":
         cases = tests.get("cases")
@@ -151,12 +152,13 @@ def usable(tests: dict | str | None) -> dict | None:
         setup, asserts = tests.get("setup") or "", tests.get("asserts")
         if not isinstance(setup, str) or not isinstance(asserts, list) or not asserts:
             return None
-        if not all(isinstance(a, str) and runs_something(a) for a in asserts) or not importable([setup, *asserts]):
+        if not all(isinstance(a, str) and runs_something(a) for a in asserts) or not importable((setup, *asserts)):
             return None
         return {"type": "assert", "prelude": prelude, "setup": setup, "asserts": asserts, "time_limit": float(limit_s)}
     return None
 
 
+@functools.lru_cache(maxsize=1024)
 def runs_something(source: str) -> bool:
     """Whether a test is Python, and does more than define: a function that nobody calls would pass everything."""
     try:
@@ -171,7 +173,8 @@ def _is_constant(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def importable(sources: list[str]) -> bool:
+@functools.lru_cache(maxsize=1024)  # a group of completions has the same tests
+def importable(sources: tuple[str, ...]) -> bool:
     """Whether tests are Python, and import only what the sandbox has: the standard library, NumPy, and the solution."""
     try:
         nodes = [node for source in sources for node in ast.walk(ast.parse(source))]

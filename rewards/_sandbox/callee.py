@@ -87,6 +87,14 @@ SPECIAL = [
     *REFLECTED,
     *IN_PLACE,
 ]
+# classes whose objects every program has: both ends know them
+WELL_KNOWN = {
+    kind: kind.__name__
+    for kind in (
+        *(types.FunctionType, types.MethodType, types.BuiltinFunctionType),
+        *(types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
+    )
+}
 FORWARDED = {
     "__getitem__",
     "__setitem__",
@@ -170,8 +178,10 @@ class Candidate(Session):
         if isinstance(value, ClassOf):
             return self.class_node(value, value.kind, item)
         kind = type(value)
-        described = self.described.setdefault(kind, ClassOf(kind)) if self.global_name(kind) else kind
         number, new = self.own_number(value)
+        if (name := WELL_KNOWN.get(kind)) is not None:
+            return ["mine", [], number, "well known", name]
+        described = self.described.setdefault(kind, ClassOf(kind)) if self.global_name(kind) else kind
         for base in (*wire.IMMUTABLE, *wire.MUTABLE):
             if not isinstance(value, base) or issubclass(kind, BaseException):
                 continue
@@ -204,11 +214,9 @@ class Candidate(Session):
         if plain in wire.MUTABLE:
             between = [n for k in kind.__mro__[: kind.__mro__.index(plain)] for n in vars(k) if hasattr(plain, n)]
             overrides = [n for n in between if n in FORWARDED or not n.startswith("__")]
-        usual = plain or object
-        special = [n for n in SPECIAL if method_of(kind, n) not in (None, method_of(usual, n))]
         fields = getattr(kind, "__dataclass_fields__", None)
         return [
-            "mine", [item(b) for b in own], number, "class", name, str(home), plain and plain.__name__, special, overrides,
+            "mine", [item(b) for b in own], number, "class", name, str(home), plain and plain.__name__, special_of(kind, plain), overrides,
             list(fields) if isinstance(fields, dict) else None, kind.__doc__ if type(kind.__doc__) is str else None,
         ]  # fmt: skip
 
@@ -247,6 +255,11 @@ class Candidate(Session):
                 own = classes[0][0]
                 return kind if own == name else type(own, (kind,), {})
         return RuntimeError
+
+
+def special_of(kind: type, plain: type | None) -> list[str]:
+    """The special methods that a class has beyond those of the plain type, or of `object`."""
+    return [n for n in SPECIAL if method_of(kind, n) not in (None, method_of(plain or object, n))]
 
 
 def method_of(kind: type, special: str) -> object:

@@ -13,20 +13,14 @@ import importlib
 import io
 import sys
 import types
-import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
 from rewards._sandbox import wire
-from rewards._sandbox.callee import BINARY, IN_PLACE, OPERATIONS, REFLECTED, contents
+from rewards._sandbox.callee import BINARY, IN_PLACE, OPERATIONS, REFLECTED, WELL_KNOWN, contents, special_of
 from rewards._sandbox.session import Session
 
 NO_EVIDENCE = "an object of the code under test is no evidence"
-# what a handle looks like to isinstance(): never a type of plain data
-LOOKS = {
-    "function": types.FunctionType, "method": types.MethodType, "builtin_function_or_method": types.BuiltinFunctionType,
-    "generator": types.GeneratorType, "coroutine": types.CoroutineType, "async_generator": types.AsyncGeneratorType,
-}  # fmt: skip
 DESCRIBING = {
     "__name__", "__qualname__", "__dict__", "__doc__", "__wrapped__", "__annotations__", "__defaults__", "__self__",
     "__func__", "__code__", "__kwdefaults__", "__members__", "__args__", "__origin__", "__abstractmethods__", "__len__",
@@ -75,7 +69,10 @@ class Peer(Session):
                 raise ValueError("another exception class")
             return kind
         if what == "class":
-            return self.class_of(number, values, *rest)
+            name, home, plain = rest[:3]
+            return remote_class(str(name), str(home), plain and PLAIN[plain], values, *rest[3:])
+        if what == "well known":
+            return object.__new__(_well_known[rest[0]])
         kind = values[0]
         if type(kind) is not Remote:
             raise TypeError("an object without a class")
@@ -103,41 +100,6 @@ class Peer(Session):
         if not isinstance(value, Extended):
             raise ValueError("another kind of object")
         return value
-
-    def class_of(self, number: int, bases: list, name: str, home: str, plain: str | None, special: list, overrides: list,
-                 fields: list | None, doc: str | None) -> type:  # fmt: skip
-        base = PLAIN[plain] if plain is not None else None
-        methods: dict[str, Any] = {"__slots__": (), "__module__": str(home), "__doc__": doc}
-        if base is None:
-            methods |= {n: m for s in special for n, m in SPECIAL.get(s, {}).items()}
-            if "hash" not in special and "eq" in special:
-                methods["__hash__"] = None
-            if (kind := LOOKS.get(name) if home == "builtins" else self.standard(home, name)) is not None:
-                methods["__class__"] = property(lambda self: kind)
-            if fields is not None:
-                made = dataclasses.make_dataclass("fields", list(map(str, fields)))
-                methods["__dataclass_fields__"] = made.__dataclass_fields__
-            if kind is types.CoroutineType:  # for an event loop
-                methods |= {"send": _send, "throw": _send, "close": lambda self: None}
-            if kind in (types.FunctionType, types.MethodType, types.BuiltinFunctionType):
-                methods["__doc__"] = vars(Proxy)["__doc__"]
-            parents = tuple(b for b in bases if type(b) is Remote and _plain_bases[b] is None) or (Proxy,)
-        else:
-            methods |= {n: m for s in special if s in OF_VALUES for n, m in SPECIAL[s].items()}
-            methods |= {n: _overridden(n) for n in overrides if hasattr(base, n) and (n in FORWARDED or n[:2] != "__")}
-            parents = tuple(b for b in bases if type(b) is Remote and _plain_bases[b] is base)
-            parents = parents or ((Value if base in wire.IMMUTABLE else Extended), base)
-        try:
-            return Remote(str(name), parents, methods, plain=base, key=_KEY)
-        except TypeError:  # parents that don't go together
-            return Remote(str(name), parents[:1] if base is None else parents[-2:], methods, plain=base, key=_KEY)
-
-    def standard(self, home: str, name: str) -> type | None:
-        """The standard library's class of that name, where the tests have imported it; no plain type, and no exception."""
-        if home.partition(".")[0] not in sys.stdlib_module_names - set(NOT_ITS_TO_RAISE):
-            return None
-        kind = getattr(sys.modules.get(home), name, None)
-        return kind if isinstance(kind, type) and not issubclass(kind, (*PLAIN.values(), BaseException)) else None
 
     def known_global(self, module: str, name: str) -> object:
         if module == "prelude":
@@ -288,8 +250,8 @@ def standard_global(home: object, name: object) -> object:
 def is_function(value: object) -> bool:
     """What the candidate may only call, since its attributes lead to everything that the tests know."""
     kinds = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodDescriptorType, type)
-    return isinstance(value, kinds) or (callable(value) and type(value).__module__ in sys.stdlib_module_names
-                                        and not isinstance(value, unittest.mock.NonCallableMock))  # fmt: skip
+    home = type(value).__module__
+    return isinstance(value, kinds) or (callable(value) and home in sys.stdlib_module_names and home != "unittest.mock")
 
 
 def is_iterator(value: object) -> bool:
@@ -580,3 +542,50 @@ SPECIAL: dict[str, dict[str, Callable]] = {
 }  # fmt: skip
 # what an extension of a plain type may define anew: how it looks, and what it does with others of the candidate's objects
 OF_VALUES = {"str", "repr", "call", "lt", "le", "gt", "ge", *(n.rstrip("_") for n in BINARY), *REFLECTED, *IN_PLACE}
+
+
+def remote_class(name: str, home: str, plain: type | None, bases: list, special: list, overrides: list,
+                 fields: list | None, doc: str | None, looks: type | None = None) -> type:  # fmt: skip
+    """What stands for a class of the candidate: `looks` is what its objects look like to isinstance()."""
+    methods: dict[str, Any] = {"__slots__": (), "__module__": home, "__doc__": doc}
+    if plain is None:
+        methods |= {n: m for s in special for n, m in SPECIAL.get(s, {}).items()}
+        if "hash" not in special and "eq" in special:
+            methods["__hash__"] = None
+        looks = looks or standard_class(home, name)
+        if looks is not None:
+            methods["__class__"] = property(lambda self: looks)
+        if fields is not None:
+            made = dataclasses.make_dataclass("fields", list(map(str, fields)))
+            methods["__dataclass_fields__"] = made.__dataclass_fields__
+        parents = tuple(b for b in bases if type(b) is Remote and _plain_bases[b] is None) or (Proxy,)
+    else:
+        methods |= {n: m for s in special if s in OF_VALUES for n, m in SPECIAL[s].items()}
+        methods |= {n: _overridden(n) for n in overrides if hasattr(plain, n) and (n in FORWARDED or n[:2] != "__")}
+        parents = tuple(b for b in bases if type(b) is Remote and _plain_bases[b] is plain)
+        parents = parents or ((Value if plain in wire.IMMUTABLE else Extended), plain)
+    try:
+        return Remote(name, parents, methods, plain=plain, key=_KEY)
+    except TypeError:  # parents that don't go together
+        return Remote(name, parents[:1] if plain is None else parents[-2:], methods, plain=plain, key=_KEY)
+
+
+def standard_class(home: str, name: str) -> type | None:
+    """The standard library's class of that name, where the tests have imported it; no plain type, and no exception."""
+    if home.partition(".")[0] not in sys.stdlib_module_names - set(NOT_ITS_TO_RAISE):
+        return None
+    kind = getattr(sys.modules.get(home), name, None)
+    return kind if isinstance(kind, type) and not issubclass(kind, (*PLAIN.values(), BaseException)) else None
+
+
+def _well_known_class(kind: type) -> type:
+    made = remote_class(kind.__name__, "builtins", None, [], special_of(kind, None), [], None, None, looks=kind)
+    if kind is types.CoroutineType:  # for an event loop
+        for name, method in (("send", _send), ("throw", _send), ("close", lambda self: None)):
+            type.__setattr__(made, name, method)
+    elif kind is not types.GeneratorType:  # functions say what they do
+        type.__setattr__(made, "__doc__", vars(Proxy)["__doc__"])
+    return made
+
+
+_well_known = {name: _well_known_class(kind) for kind, name in WELL_KNOWN.items()}

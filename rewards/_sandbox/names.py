@@ -7,10 +7,15 @@ helper that the tests call beside it.
 
 import ast
 import dis
+import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+LOAD_NAME, STORE_NAME, LOAD_GLOBAL, STORE_GLOBAL, LOAD_CONST, EXTENDED_ARG = (
+    dis.opmap[name] for name in ("LOAD_NAME", "STORE_NAME", "LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_CONST", "EXTENDED_ARG")
+)
+GLOBAL_SHIFT = int(sys.version_info >= (3, 11))  # since then, the last bit says how it is called
 IN_PLACE = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")  # code of its own that runs where it stands
 
 
@@ -21,15 +26,13 @@ class Names(NamedTuple):
     all_of_solution: bool  # the tests import the module itself
 
 
-def names_in(sources: list[str], given: set[str]) -> Names:
-    """`given` are the names of builtins and of the prelude."""
-    trees = [ast.parse(source) for source in sources]
-    nodes = [node for tree in trees for node in ast.walk(tree) if not isinstance(node, ast.Constant)]
+def names_in(nodes: list[ast.AST], codes: list[types.CodeType], is_given: Callable[[str], bool]) -> Names:
+    """`nodes` are all of the tests', `codes` their compiled statements; builtins and the prelude's names are given."""
     read: set[str] = set()  # before the tests bind it themselves
     in_functions: set[str] = set()
     bound: set[str] = set()
-    for tree in trees:
-        for event, name in events(compile(tree, "test", "exec")):
+    for code in codes:
+        for event, name in events(code):
             if event == "bind":
                 bound.add(name)
             elif event == "read in a function":
@@ -37,15 +40,15 @@ def names_in(sources: list[str], given: set[str]) -> Names:
             elif name not in bound:
                 read.add(name)
     free = read | (in_functions - bound)
+    given = {n for n in free if is_given(n)}
     from_solution, all_of_solution = imported(nodes)
-    functions = {n.name for tree in trees for n in tree.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
-    entries, aliased = entry_points(trees, functions)
+    entries, aliased = entry_points(nodes)
     wanted = free - given
     if tested := entries & wanted:  # a helper beside them is the row's to give
         helpers = wanted if aliased else wanted - read
         wanted = {n for n in wanted if n in tested or n not in helpers or n[:1].isupper()}
     elif not wanted and not from_solution and not all_of_solution:
-        wanted = tested_builtins(trees, free & given, entries & given)
+        wanted = tested_builtins(nodes, given, entries & given)
     wanted |= from_solution
     looked_into: dict[str, set[str]] = {}
     for n in nodes:
@@ -56,16 +59,28 @@ def names_in(sources: list[str], given: set[str]) -> Names:
 
 def events(code: types.CodeType, inner: bool = False) -> Iterator[tuple[str, str]]:
     """("read", "bind" or "read in a function", name) of global names, in the order in which they happen."""
-    own = (
-        {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"} if inner else set()
-    )  # a class's body
-    for i in dis.get_instructions(code):
-        if i.opname in ("LOAD_NAME", "LOAD_GLOBAL") and i.argval not in own:
-            yield ("read in a function" if inner else "read"), i.argval
-        elif i.opname == "STORE_GLOBAL" or (i.opname == "STORE_NAME" and not inner):
-            yield "bind", i.argval
-        elif isinstance(i.argval, types.CodeType):
-            yield from events(i.argval, inner or i.argval.co_name not in IN_PLACE)
+    bytecode = code.co_code
+    own = set()  # of a class's body
+    if inner and STORE_NAME in bytecode[::2]:
+        own = {code.co_names[arg] for op, arg in instructions(bytecode) if op == STORE_NAME}
+    for op, arg in instructions(bytecode):
+        if op in (LOAD_NAME, LOAD_GLOBAL):
+            name = code.co_names[arg if op == LOAD_NAME else arg >> GLOBAL_SHIFT]
+            if name not in own:
+                yield ("read in a function" if inner else "read"), name
+        elif op == STORE_GLOBAL or (op == STORE_NAME and not inner):
+            yield "bind", code.co_names[arg]
+        elif op == LOAD_CONST and isinstance(constant := code.co_consts[arg], types.CodeType):
+            yield from events(constant, inner or constant.co_name not in IN_PLACE)
+
+
+def instructions(bytecode: bytes) -> Iterator[tuple[int, int]]:
+    """(operation, its argument) as in dis, which takes ten times as long."""
+    extended = 0
+    for op, arg in zip(bytecode[::2], bytecode[1::2], strict=True):
+        arg |= extended
+        extended = arg << 8 if op == EXTENDED_ARG else 0
+        yield op, arg
 
 
 def imported(nodes: list[ast.AST]) -> tuple[set[str], bool]:
@@ -80,17 +95,16 @@ def imported(nodes: list[ast.AST]) -> tuple[set[str], bool]:
     return names | {n.attr for n in attributes if n.value.id in modules}, bool(modules) or "*" in names
 
 
-def entry_points(trees: list[ast.Module], functions: set[str]) -> tuple[set[str], bool]:
+def entry_points(nodes: list[ast.AST]) -> tuple[set[str], bool]:
     """(what the tests hand to a function of their own, as in `check(f)`, or call candidate; whether they call it so)."""
+    functions = {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
     found: set[str | None] = set()
     aliased = False
-    for statement in (s for tree in trees for s in tree.body):
-        targets = statement.targets if isinstance(statement, ast.Assign) else []
-        if any(isinstance(t, ast.Name) and t.id == "candidate" for t in targets):
-            found.add(root_name(statement.value))
+    for node in nodes:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "candidate" for t in node.targets):
+            found.add(root_name(node.value))
             aliased = True
-            continue
-        call = statement.value if isinstance(statement, ast.Expr) else None
+        call = node.value if isinstance(node, ast.Expr) else None
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in functions:
             found |= {root_name(a) for a in (*call.args, *(k.value for k in call.keywords))}
     return {n for n in found if n is not None}, aliased
@@ -107,13 +121,13 @@ def root_name(node: ast.expr) -> str | None:
             return node.id if isinstance(node, ast.Name) else None
 
 
-def tested_builtins(trees: list[ast.Module], given: set[str], entries: set[str]) -> set[str]:
+def tested_builtins(nodes: list[ast.AST], given: set[str], entries: set[str]) -> set[str]:
     """Where nothing else is left to test: what is handed to `check`, else the one name that every test calls, innermost."""
     if entries:
         return entries if len(entries) == 1 else set()
     common: set[str] | None = None
-    for tree in trees:
-        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    for statement in (n for n in nodes if isinstance(n, (ast.Assert, ast.Expr))):
+        calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
         innermost = {c.func.id for c in calls if not any(isinstance(n, ast.Call) for a in c.args for n in ast.walk(a))}
         if innermost & given:
             common = innermost & given if common is None else common & innermost

@@ -34,5 +34,8 @@ def run(source: str, namespace: dict[str, object], usual: bool = True) -> dict[s
         given |= {"__name__": "prelude", "__builtins__": WITH_USUAL if usual else BUILTINS}
         exec(compile(source, "prelude.py", "exec"), given)
         given = {n: v for n, v in given.items() if not n.startswith("__")}
-    namespace["__builtins__"] = (WITH_USUAL if usual else BUILTINS) | given
+    if given or usual:
+        fallback = WITH_USUAL if usual else dict(BUILTINS)
+        fallback.update(given)  # of this process: a copy would touch, and so copy, the memory of every name
+        namespace["__builtins__"] = fallback
     return given

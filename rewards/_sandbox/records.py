@@ -4,12 +4,14 @@ Nothing of the tests reaches the candidate but the names of such a class and of 
 """
 
 import ast
+import functools
 
 
 def names(setup: str) -> set[str]:
     return {node.name for node in ast.parse(setup).body if is_record(node)}
 
 
+@functools.lru_cache(maxsize=1024)  # a group of completions has the same tests
 def source(setup: str) -> str:
     """Its classes, as source of their own: each with the __init__ that stores its arguments."""
     found = [node for node in ast.parse(setup).body if is_record(node)]

@@ -36,29 +36,29 @@ def run(fd: int, verdicts: int, before: str, setup: str, asserts: list[str], don
     try:
         given = prelude.run(before, {}, usual=False)
         peer.classes = {n: v for n, v in given.items() if is_plain_class(v)}
-        namespace = names(peer, [setup, *asserts], given)
+        # one by one: what fails must not take the others along
+        prepared = [(node, compile(ast.Module([node], []), "setup.py", "exec")) for node in ast.parse(setup).body]
+        trees = [ast.parse(code) for code in asserts]
+        tests = [compile(tree, f"test {number}", "exec") for number, tree in enumerate(trees)]
+        nodes = [n for tree in (*(node for node, _ in prepared), *trees) for n in ast.walk(tree)]
+        namespace = names(peer, nodes, [*(code for _, code in prepared), *tests], given)
     except (wire.Closed, Exception):
         return
     tell(LOADED)
+    peer.asserted = {f"test {number}": asserted_lines(tree) for number, tree in enumerate(trees)}
     namespace["__name__"] = "tests"
-    recorded = records.names(setup)
-    for statement in ast.parse(setup).body:  # one by one: what fails must not take the others along
+    for node, code in prepared:
         try:
-            exec(compile(ast.Module([statement], []), "setup.py", "exec"), namespace)
+            exec(code, namespace)
         except wire.Closed:
             return tell(DIED)
         except Exception:  # what it was to define is missing, and the asserts that need it fail
             continue
-        if isinstance(statement, ast.ClassDef) and statement.name in recorded:
-            kind = namespace.get(statement.name)
-            if is_plain_class(kind):
-                peer.classes[statement.name] = kind
-    for number, code in enumerate(asserts[done:]):
-        file = f"test {number}"
+        if records.is_record(node) and is_plain_class(namespace.get(node.name)):
+            peer.classes[node.name] = namespace[node.name]
+    for code in tests[done:]:
         try:
-            tree = ast.parse(code)
-            peer.asserted[file] = asserted_lines(tree)
-            exec(compile(tree, file, "exec"), namespace)
+            exec(code, namespace)
         except wire.Closed:
             return tell(DIED)
         except BaseException:
@@ -70,7 +70,7 @@ def run(fd: int, verdicts: int, before: str, setup: str, asserts: list[str], don
             return
 
 
-def names(peer: Peer, sources: list[str], given: dict[str, object]) -> dict[str, object]:
+def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: dict[str, object]) -> dict[str, object]:
     """The namespace of the tests: what the prelude gives, and the candidate's names that they are to have.
 
     `math` in `math.isclose` is the module, whatever the candidate has made of that name; and nothing stands in for what
@@ -78,9 +78,10 @@ def names(peer: Peer, sources: list[str], given: dict[str, object]) -> dict[str,
     """
     told = peer.receive()["names"]
     known = vars(builtins)
-    wanted, looked_into, peer.tested, all_of_solution = names_in(sources, set(given) | set(known))
+    wanted, looked_into, peer.tested, all_of_solution = names_in(nodes, codes, lambda n: n in given or n in known)
     namespace = {n: v for n, v in given.items() if n not in wanted}
-    namespace["__builtins__"] = {n: v for n, v in known.items() if n not in wanted}
+    if not wanted.isdisjoint(known):
+        namespace["__builtins__"] = {n: v for n, v in known.items() if n not in wanted}
     found: dict[str, object] = {}
     asked = []
     for name in sorted(wanted | set(told) if all_of_solution else wanted):

@@ -58,6 +58,7 @@ BUILT: dict[tuple[str, str], Callable[[Any], list]] = {
     **{("ipaddress", f"IPv{n}{kind}"): lambda x: [str(x)] for n in (4, 6) for kind in ("Address", "Network", "Interface")},
     **{("pathlib", kind): lambda x: [str(x)] for kind in ("PosixPath", "PurePosixPath", "PureWindowsPath")},
 }  # fmt: skip
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 _built_classes: dict[type, tuple[str, str] | None] = {}
 
 
@@ -66,7 +67,7 @@ class Closed(BaseException):
 
 
 def send(fd: int, message: dict) -> None:
-    data = json.dumps(message, separators=(",", ":")).encode()
+    data = _to_json(message).encode()
     if len(data) > MAX_MESSAGE:
         raise ValueError(f"a message of {len(data)} bytes is over the limit of {MAX_MESSAGE}")
     view = memoryview(struct.pack("<I", len(data)) + data)
