@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from rewards._sandbox import records, wire
-from rewards._sandbox.handles import Peer
+from rewards._sandbox.peer import Peer
 from rewards.code_tests import code_tests
 
 NODE = """
@@ -120,6 +120,12 @@ REVERSE = "class Solution:\n    def turn(self, head):\n        last = None\n    
          "def f(b):\n    b.add(2)\n    b.total = lambda: 99\n    return b", ["b = Bag(); b.add(1); assert f(b) is b and b.items == [1, 2]", "b = Bag(); assert f(b).total() == 99"], 0.5),
         ("class Bag:\n    def __init__(self): self.items = []", "class Fake:\n    def __eq__(self, o): return True\ndef f(b):\n    b.items = Fake()\n    return b",
          ["assert f(Bag()).items == [3]", "assert [3] == f(Bag()).items"], 0.0),
+        ("class Low(Exception):\n    def __init__(self, n):\n        super().__init__(f'low {n}')\n        self.n = n", "class Lower(Low): pass\ndef f(n): raise (Low if n else Lower)(n)",
+         ["for n in (0, 1):\n    try:\n        f(n)\n        assert False\n    except Low as e:\n        assert e.n == n and str(e) == f'low {n}' and (type(e) is Low) == bool(n)"], 1.0),
+        ("def call(g):\n    try: return g()\n    except Low as e: return e.n\nclass Low(Exception):\n    def __init__(self, n): self.n = n", "def f(g):\n    try: g()\n    except Low as e: return e.n\ndef h(): raise Low(3)",
+         ["def g(): raise Low(5)\nassert f(g) == 5 and call(h) == 3"], 1.0),
+        ("from enum import Enum\nfrom collections import namedtuple\nfrom typing import NamedTuple\nclass Side(Enum):\n    L = 1\n    R = 2\nP = namedtuple('P', 'x y')\nclass Q(NamedTuple):\n    n: int",
+         "def f(s, p): return {Side.L: Side.R, Side.R: Side.L}[s], P(p.y, p.x), Q(7)", ["s, p, q = f(Side.L, P(1, 2)); assert s is Side.R and p == P(2, 1) and type(p) is P and q.n == 7 and type(q) is Q"], 1.0),
         ("class Shape:\n    def area(self): raise NotImplementedError", "class Square(Shape):\n    def __init__(self, n): self.n = n\n    def area(self): return self.n ** 2",
          ["assert Square(3).area() == 9"], 1.0),
         ("class Master:\n    def __init__(self, secret): self.secret, self.calls = secret, 0\n    def guess(self, w):\n        self.calls += 1\n        return sum(a == b for a, b in zip(w, self.secret))",
@@ -343,6 +349,7 @@ EVERYTHING = (
         # a context manager that leaves out an assert
         ("class C:\n    def __enter__(self): return self\n    def __exit__(self, *e): return True\n    def read(self): raise ValueError\n    def boom(self): raise OSError",
          ["with C() as c:\n    assert c.read() == 3", "with C() as c:\n    x = c.boom()\n    assert x == 3", "with C() as c:\n    for i in range(2):\n        y = c.read()\n        assert y == i",
+          "def verify(c): assert c.read() == 3\nwith C() as c:\n    verify(c)", "def check(make):\n    with make() as c:\n        assert c.read() == 3\ncheck(C)",
           "import unittest\nt = unittest.TestCase()\nwith C() as c:\n    t.assertEqual(c.read(), 3)"]),
         ("import contextlib\n@contextlib.contextmanager\ndef f():\n    try: yield 1\n    except Exception: pass", ["with f() as x:\n    assert x == 2", "with f() as x:\n    y = x.none\n    assert y == 2"]),
         # what the tests raise and skip by

@@ -6,18 +6,14 @@ equals no literal, and only an instance of a class that the tests name takes par
 An instance of an extension of a plain type, such as a namedtuple, is that plain data here, with that type's own methods.
 """
 
-import builtins
-import collections.abc
 import dataclasses
-import importlib
-import io
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
 from rewards._sandbox import wire
-from rewards._sandbox.callee import BINARY, IN_PLACE, OPERATIONS, REFLECTED, WELL_KNOWN, contents, special_of
+from rewards._sandbox.callee import BINARY, IN_PLACE, REFLECTED, WELL_KNOWN, special_of
 from rewards._sandbox.session import Session
 
 NO_EVIDENCE = "an object of the code under test is no evidence"
@@ -27,248 +23,23 @@ DESCRIBING = {
     "__iter__", "__call__", "__next__", "__enter__", "__exit__", "__contains__", "__getitem__", "__add__", "__eq__", "__lt__",
     "__hash__", "__repr__", "__str__", "__post_init__", "__init__",
 }  # fmt: skip
+# what these modules define and raise is the tests' own
+TESTING = ("unittest", "doctest", "pytest", "_pytest")
 PLAIN = {kind.__name__: kind for kind in (*wire.IMMUTABLE, *wire.MUTABLE)}
-# raised by the candidate, these would end a test without a verdict, or a loop before its end
-NOT_ITS_TO_RAISE = ("unittest", "doctest", "pytest", "_pytest")
-
-
-class Peer(Session):
-    """The candidate: questions go out, plain data and handles come back."""
-
-    def __init__(self, fd: int):
-        super().__init__(fd, first_number=2)
-        self.errors: dict[tuple, type] = {}
-        self.tested: set[str] = set()  # classes that the tests name
-        self.asserted: dict[str, list[tuple[int, int, int]]] = {}
-        global _peer
-        _peer = self
-
-    def outcome(self, operation: str, message: dict) -> object:
-        try:
-            return super().outcome(operation, message)
-        except StopIteration as error:
-            if operation != "next":  # or all(map(f, ...)) would end early, and be true
-                raise RuntimeError("StopIteration") from error
-            raise
-        except StopAsyncIteration as error:
-            if operation != "anext":
-                raise RuntimeError("StopAsyncIteration") from error
-            raise
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] in NOT_ITS_TO_RAISE:
-                raise RuntimeError(type(error).__name__) from error
-            raise
-
-    # -- what comes from the candidate
-
-    def stand_in(self, node: list, values: list) -> object:
-        _, _, number, what, *rest = node
-        if what == "error class":
-            kind = self.error_class(rest[0])
-            if self.numbers.get(id(kind), number) != number or getattr(builtins, kind.__name__, None) is kind:
-                raise ValueError("another exception class")
-            return kind
-        if what == "class":
-            name, home, plain = rest[:3]
-            return remote_class(str(name), str(home), plain and PLAIN[plain], values, *rest[3:])
-        if what == "well known":
-            return object.__new__(_well_known[rest[0]])
-        kind = values[0]
-        if type(kind) is not Remote:
-            raise TypeError("an object without a class")
-        plain = _plain_bases[kind]
-        if what == "value" and plain in wire.IMMUTABLE and type(values[1]) is plain:
-            return plain.__new__(kind, values[1])
-        if what == "object" and plain is None:
-            return object.__new__(kind)
-        raise ValueError(f"{what!r} is no kind of object")
-
-    def extended(self, node: list, built: dict[int, object]) -> object:
-        number, place = node[2], node[3]
-        if number not in self.theirs:
-            kind = built[place[0]]
-            if (
-                type(kind) is not Remote
-                or _plain_bases[kind] not in wire.MUTABLE
-                or number in self.mine
-                or number in self.copies
-            ):
-                raise ValueError("no extension of a mutable type")
-            value = _plain_bases[kind].__new__(kind)
-            self.numbers[id(value)], self.theirs[number] = number, value
-        value = self.theirs[number]
-        if not isinstance(value, Extended):
-            raise ValueError("another kind of object")
-        return value
-
-    def known_global(self, module: str, name: str) -> object:
-        if module == "prelude":
-            return self.classes[name]
-        value = getattr(importlib.import_module(module), name) if module in ("builtins", *wire.HELPERS) else None
-        if not isinstance(value, type):
-            raise ValueError(f"{module}.{name}")
-        return value
-
-    def error_class(self, classes: list, text: str | None = None) -> type:
-        """An exception class of this process: the builtin one, or one that stands for the candidate's own."""
-        known: dict[str, type] = {}
-        for name, module, bases, number in reversed(classes):
-            if number in self.theirs:
-                kind = self.theirs[number]
-            elif number is None:
-                kind = getattr(sys.modules.get(module), name, None)
-                if module.partition(".")[0] not in sys.stdlib_module_names:
-                    kind = None
-            else:
-                parents = tuple(known[b] for b in bases if b in known) or (Exception,)
-                try:
-                    kind = type(name, parents, {"__module__": "solution", "__str__": _told})
-                except TypeError:
-                    kind = type(name, parents[:1], {"__module__": "solution", "__str__": _told})
-                if type(number) is not int or number in self.mine or number in self.copies:
-                    raise ValueError(f"number {number!r}")
-                self.numbers[id(kind)], self.theirs[number] = number, kind
-            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                kind = RuntimeError
-            known[name] = kind
-        kind = known[classes[0][0]]
-        return kind if issubclass(kind, Exception) else RuntimeError
-
-    def new_error(self, node: list, values: list) -> BaseException:
-        error = super().new_error(node, values)
-        if type(values[0]) is str and type(error).__module__ == "solution":
-            vars(error)["__told__"] = values[0]
-        return error
-
-    # -- what the tests pass in
-
-    def given_back(self, value: object, number: int, item: Callable) -> list:
-        if isinstance(value, Extended):
-            held = self.state(value)
-            return [
-                "extended",
-                [bytes(held[0]).hex()] if isinstance(value, bytearray) else wire.items_of(held, item),
-                number,
-                None,
-            ]
-        return ["yours", [], number]
-
-    def class_number(self, kind: type) -> int | None:
-        number = self.numbers.get(id(kind))
-        return number if number in self.theirs else None
-
-    def handle(self, value: object, item: Callable, unchanged) -> list:
-        kind = type(value)
-        if isinstance(value, (types.ModuleType, types.FrameType, types.CodeType, types.TracebackType)):
-            raise TypeError(f"a test can't pass a {kind.__name__} to the code")
-        home, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-        if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType)):
-            if self.classes.get(name) is value:
-                return ["global", [], "prelude", name]
-            if isinstance(value, types.MethodDescriptorType):
-                home = value.__objclass__.__module__
-            if standard_global(home, name) is value:
-                return ["global", [], home, name]
-        elif isinstance(value, PLAIN_TYPES):
-            return ["same", [item(contents(value, next(b for b in PLAIN_TYPES if isinstance(value, b))))]]
-        number, _ = self.own_number(value)
-        if is_function(value):
-            described = getattr(value, "__name__", "callback"), getattr(value, "__doc__", None)
-            return ["mine", [], number, "callback", *(d if type(d) is str else None for d in described)]
-        special = ["iter", "next"] if is_iterator(value) else [n for n in STUBBED if hasattr(kind, f"__{n}__")]
-        return ["mine", [], number, "object", kind.__name__, special]
-
-    def perform(self, operation: object, *values: object) -> object:
-        """What the candidate may do with an object of the tests: call it, go through it, use what it has in public."""
-        target, *args = values
-        if self.numbers.get(id(target)) not in self.mine:
-            raise TypeError("no object of the tests")
-        if operation == "call" and callable(target):
-            positional, names, named = args
-            return target(*positional, **dict(zip(names, named, strict=True)))
-        if is_function(target):
-            raise TypeError("a function can only be called")
-        if operation == "next":
-            return next(target)  # type: ignore[call-overload]
-        if is_iterator(target):
-            raise AttributeError(str(operation))
-        if operation in ("getattr", "setattr"):
-            name = args[0]
-            if type(name) is not str or name.startswith("_"):
-                raise AttributeError(str(name))
-            if operation == "getattr":
-                return getattr(target, name)
-            if callable(getattr(type(target), name, None)):
-                raise AttributeError(f"{name} is a method")
-            return setattr(target, name, args[1])
-        if operation in STUBBED and operation != "call":
-            return (bool if operation == "bool" else OPERATIONS[operation])(target, *args)
-        raise TypeError(str(operation))
-
-
-# what may be done to an object of the tests
-STUBBED = [
-    "call",
-    "len",
-    "iter",
-    "next",
-    "getitem",
-    "setitem",
-    "delitem",
-    "contains",
-    "enter",
-    "exit",
-    "eq",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "hash",
-    "str",
-    "repr",
-    "bool",
-    "add",
-    "sub",
-    "mul",
-    "abs",
-    "neg",
-    "int",
-    "float",
-]
-PLAIN_TYPES = (*wire.MUTABLE, *wire.IMMUTABLE)
-
-
-def standard_global(home: object, name: object) -> object:
-    if type(home) is not str or type(name) is not str or home.partition(".")[0] not in sys.stdlib_module_names:
-        return None
-    value: object = sys.modules.get(home)
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    return value
-
-
-def is_function(value: object) -> bool:
-    """What the candidate may only call, since its attributes lead to everything that the tests know."""
-    kinds = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodDescriptorType, type)
-    home = type(value).__module__
-    return isinstance(value, kinds) or (callable(value) and home in sys.stdlib_module_names and home != "unittest.mock")
-
-
-def is_iterator(value: object) -> bool:
-    iterator = isinstance(value, collections.abc.Iterator) and not isinstance(value, io.IOBase)
-    return iterator and type(value).__module__ != "tests"
-
-
-def _told(error: BaseException) -> str:
-    told = vars(error).get("__told__")
-    return told if type(told) is str else type(error).__mro__[-3].__str__(error)
-
-
-# -- what stands for the candidate's classes and objects
-
-_peer: Peer  # of this process: there is one
-_plain_bases: dict[type, type | None] = {}
+_session: Session  # of this process: there is one
+plain_bases: dict[type, type | None] = {}
+tested: set[str] = set()  # the classes that the tests name
+_asserted: dict[str, list[tuple[int, int, int]]] = {}  # of each file: see asserted_lines() in tester.py
 _KEY = object()  # no class statement of a test has it
+
+
+def connect(session: Session) -> None:
+    global _session
+    _session = session
+
+
+def keep_asserts(asserted: dict[str, list[tuple[int, int, int]]]) -> None:
+    _asserted.update(asserted)
 
 
 class Remote(type):
@@ -278,7 +49,7 @@ class Remote(type):
         if key is not _KEY:
             raise TypeError("a class of the code under test can't be extended")
         made = super().__new__(mcs, name, bases, methods)
-        _plain_bases[made] = plain
+        plain_bases[made] = plain
         return made
 
     def __init__(cls, name: str, bases: tuple, methods: dict, **_):
@@ -312,7 +83,7 @@ class Remote(type):
 
 
 def ask(target: object, operation: str, *values: object) -> object:
-    return _peer.ask(operation, target, *values)
+    return _session.ask(operation, target, *values)
 
 
 def _checked(kind: type, operation: str) -> Callable:
@@ -453,7 +224,7 @@ def _arithmetic(operation: str, reflected: bool = False) -> Callable:
 
 
 def is_tested(kind: type) -> bool:
-    return any(k.__name__ in _peer.tested for k in kind.__mro__ if type(k) is Remote)
+    return any(k.__name__ in tested for k in kind.__mro__ if type(k) is Remote)
 
 
 def _contains(self, value):
@@ -515,7 +286,7 @@ def may_silence(error: BaseException | None, trace: types.TracebackType | None) 
     if trace is None or not isinstance(error, Exception):
         return False
     file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
-    blocks = _peer.asserted.get(file, [])
+    blocks = _asserted.get(file, [])
     return not any(first <= line <= min(end, last_assert) for first, end, last_assert in blocks)
 
 
@@ -558,11 +329,11 @@ def remote_class(name: str, home: str, plain: type | None, bases: list, special:
         if fields is not None:
             made = dataclasses.make_dataclass("fields", list(map(str, fields)))
             methods["__dataclass_fields__"] = made.__dataclass_fields__
-        parents = tuple(b for b in bases if type(b) is Remote and _plain_bases[b] is None) or (Proxy,)
+        parents = tuple(b for b in bases if type(b) is Remote and plain_bases[b] is None) or (Proxy,)
     else:
         methods |= {n: m for s in special if s in OF_VALUES for n, m in SPECIAL[s].items()}
         methods |= {n: _overridden(n) for n in overrides if hasattr(plain, n) and (n in FORWARDED or n[:2] != "__")}
-        parents = tuple(b for b in bases if type(b) is Remote and _plain_bases[b] is plain)
+        parents = tuple(b for b in bases if type(b) is Remote and plain_bases[b] is plain)
         parents = parents or ((Value if plain in wire.IMMUTABLE else Extended), plain)
     try:
         return Remote(name, parents, methods, plain=plain, key=_KEY)
@@ -572,7 +343,7 @@ def remote_class(name: str, home: str, plain: type | None, bases: list, special:
 
 def standard_class(home: str, name: str) -> type | None:
     """The standard library's class of that name, where the tests have imported it; no plain type, and no exception."""
-    if home.partition(".")[0] not in sys.stdlib_module_names - set(NOT_ITS_TO_RAISE):
+    if home.partition(".")[0] not in sys.stdlib_module_names - set(TESTING) or (home, name) in wire.BUILT:
         return None
     kind = getattr(sys.modules.get(home), name, None)
     return kind if isinstance(kind, type) and not issubclass(kind, (*PLAIN.values(), BaseException)) else None
@@ -588,4 +359,4 @@ def _well_known_class(kind: type) -> type:
     return made
 
 
-_well_known = {name: _well_known_class(kind) for kind, name in WELL_KNOWN.items()}
+WELL_KNOWN_HERE = {name: _well_known_class(kind) for kind, name in WELL_KNOWN.items()}

@@ -5,6 +5,7 @@ crosses as a handle: "mine" to the sender, "yours" when it is sent back. Instanc
 the prelude cross with their attributes, and are rebuilt from the receiver's own class.
 """
 
+import enum
 import threading
 import types
 from collections.abc import Callable
@@ -25,8 +26,13 @@ class Session:
         self.theirs: dict[int, object] = {}  # what stands for them here
         self.copies: dict[int, object] = {}
         self.copied = 0  # items in them
-        self.classes: dict[str, type] = {}  # of the prelude, whose instances cross as structures
+        self.given: dict[str, object] = {}  # by the prelude
+        self.classes: dict[str, type] = {}  # those whose instances cross as structures
         self.snapshots: dict[int, list] = {}  # what copies held when the question that is being answered came
+
+    def give(self, given: dict[str, object]) -> None:
+        self.given = given
+        self.classes = {n: v for n, v in given.items() if is_plain_class(v)}
 
     # -- questions and answers
 
@@ -120,6 +126,11 @@ class Session:
             return node
         if isinstance(value, BaseException):
             return self.error_node(value, item)
+        if self.given.get(type(value).__name__) is type(value):
+            if isinstance(value, enum.Enum):
+                return ["member", [], type(value).__name__, value.name]
+            if isinstance(value, tuple) and hasattr(value, "_fields"):
+                return ["named", wire.items_of(tuple(value), item), type(value).__name__]
         return self.handle(value, item, unchanged)
 
     def given_back(self, value: object, number: int, item: Callable) -> list:
@@ -153,7 +164,7 @@ class Session:
 
     def remember(self, value: object, number: int) -> None:
         self.numbers[id(value)], self.copies[number] = number, value
-        self.copied += 1 + (len(value) if hasattr(type(value), "__len__") else 4)  # type: ignore[arg-type]
+        self.copied += 1 + (len(value) if isinstance(value, wire.MUTABLE) else 0)
 
     def shared_class(self, value: object) -> str | None:
         """The name of the prelude's class that this is an instance of."""
@@ -229,27 +240,36 @@ class Session:
         if tag == "extended":
             return self.extended(node, built)
         if is_copy(node):
-            if type(number) is not int or number in self.mine or number in self.theirs:
-                raise ValueError(f"number {number!r}")
             if number in self.copies:
                 if not self.fits(self.copies[number], node):
                     raise ValueError(f"{number} is another kind of object")
                 return self.copies[number]
+            self.check_new(number)
             value = self.new_copy(node, built)
             self.remember(value, number)
+            self.copied += len(node[1] or ())
             return value
         if tag == "yours":
             return self.mine[number]
         if tag in ("mine", "error"):
-            if type(number) is not int or number in self.mine or number in self.copies:
-                raise ValueError(f"number {number!r}")
             if number not in self.theirs:
+                self.check_new(number)
                 value = self.new_error(node, values) if tag == "error" else self.stand_in(node, values)
                 self.numbers[id(value)], self.theirs[number] = number, value
             return self.theirs[number]
         if tag == "global":
             return self.known_global(node[2], node[3])
+        if tag == "member" and isinstance(kind := self.given[node[2]], enum.EnumMeta):
+            return kind[node[3]]
+        if tag == "named" and issubclass(kind := self.given[node[2]], tuple) and len(values) == len(kind._fields):
+            return tuple.__new__(kind, values)
         return wire.build(node, values)
+
+    def check_new(self, number: object) -> None:
+        """Whether this is a number that the other end gives, and hasn't given yet."""
+        known = number in self.copies or number in self.theirs
+        if type(number) is not int or known or number % 2 == self.next_number % 2:
+            raise ValueError(f"number {number!r}")
 
     def fits(self, value: object, node: list) -> bool:
         return (self.shared_class(value) or type(value).__name__) == (node[3] if node[0] == "instance" else node[0])

@@ -12,10 +12,10 @@ import os
 import sys
 import types
 
-from rewards._sandbox import prelude, records, wire
+from rewards._sandbox import handles, prelude, records, wire
 from rewards._sandbox.callee import RECURSION_LIMIT
-from rewards._sandbox.handles import Peer
 from rewards._sandbox.names import names_in
+from rewards._sandbox.peer import Peer
 from rewards._sandbox.session import is_plain_class
 
 PACKAGES = {"numpy": "numpy", "np": "numpy", "pytest": "pytest", "pd": "pandas", "pandas": "pandas"}
@@ -35,7 +35,7 @@ def run(fd: int, verdicts: int, before: str, setup: str, asserts: list[str], don
     peer = Peer(fd)
     try:
         given = prelude.run(before, {}, usual=False)
-        peer.classes = {n: v for n, v in given.items() if is_plain_class(v)}
+        peer.give(given)
         # one by one: what fails must not take the others along
         prepared = [(node, compile(ast.Module([node], []), "setup.py", "exec")) for node in ast.parse(setup).body]
         trees = [ast.parse(code) for code in asserts]
@@ -45,7 +45,9 @@ def run(fd: int, verdicts: int, before: str, setup: str, asserts: list[str], don
     except (wire.Closed, Exception):
         return
     tell(LOADED)
-    peer.asserted = {f"test {number}": asserted_lines(tree) for number, tree in enumerate(trees)}
+    functions = {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    asserted = {f"test {number}": asserted_lines([tree], functions) for number, tree in enumerate(trees)}
+    handles.keep_asserts(asserted | {"setup.py": asserted_lines([node for node, _ in prepared], functions)})
     namespace["__name__"] = "tests"
     for node, code in prepared:
         try:
@@ -78,7 +80,8 @@ def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: 
     """
     told = peer.receive()["names"]
     known = vars(builtins)
-    wanted, looked_into, peer.tested, all_of_solution = names_in(nodes, codes, lambda n: n in given or n in known)
+    wanted, looked_into, classes, all_of_solution = names_in(nodes, codes, lambda n: n in given or n in known)
+    handles.tested.update(classes)
     namespace = {n: v for n, v in given.items() if n not in wanted}
     if not wanted.isdisjoint(known):
         namespace["__builtins__"] = {n: v for n, v in known.items() if n not in wanted}
@@ -106,18 +109,19 @@ def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: 
     return namespace | {n: v for n, v in found.items() if n in wanted}
 
 
-def asserted_lines(tree: ast.Module) -> list[tuple[int, int, int]]:
-    """(first line, last line, line of the last assert) of each `with` block that has asserts in it."""
+def asserted_lines(trees: list[ast.AST], functions: set[str]) -> list[tuple[int, int, int]]:
+    """(first line, last line, line of the last check) of each `with` block that asserts something, or calls `functions`."""
     found = []
-    for node in ast.walk(tree):
+    for node in (n for tree in trees for n in ast.walk(tree)):
         if isinstance(node, (ast.With, ast.AsyncWith)):
-            asserts = [n.lineno for part in node.body for n in ast.walk(part) if _asserts(n)]
-            if asserts:
-                found.append((node.body[0].lineno, node.end_lineno or node.lineno, max(asserts)))
+            checks = [n.lineno for part in node.body for n in ast.walk(part) if _checks(n, functions)]
+            if checks:
+                found.append((node.body[0].lineno, node.end_lineno or node.lineno, max(checks)))
     return found
 
 
-def _asserts(node: ast.AST) -> bool:
-    return isinstance(node, ast.Assert) or (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.startswith("assert")
-    )
+def _checks(node: ast.AST, functions: set[str]) -> bool:
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", None) or getattr(node.func, "attr", "")
+        return name in functions or name.startswith("assert")
+    return isinstance(node, ast.Assert)
