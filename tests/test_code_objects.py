@@ -264,6 +264,11 @@ def test_a_record_of_the_tests_is_the_candidates_too():
           "try:\n    h()\n    assert False\nexcept ZeroDivisionError:\n    pass"], 1.0),
         ("def f(p): return open(p)", ["try:\n    f('/none')\n    assert False\nexcept FileNotFoundError as e:\n    assert e.errno == 2", "import unittest\nwith unittest.TestCase().assertRaises(OSError): f('/none')"], 1.0),
         ("def f(): return ValueError('x')", ["assert isinstance(f(), ValueError) and f().args == ('x',)"], 1.0),
+        # what the code leaves in its globals
+        ("log = []\ncount = 0\ndef f():\n    global count\n    count += 1\n    log.append(count)", ["f(); f(); assert log == [1, 2] and count == 2", "log = 5\nf()\nassert log == 5"], 1.0),
+        ("count = 0\ndef f():\n    global count\n    count += 1", ["import solution; solution.f(); solution.f(); assert solution.count == 2"], 1.0),
+        ("def f(p): return p.x + p[1]", ["from collections import namedtuple; P = namedtuple('P', 'x y'); assert f(P(1, 2)) == 3"], 1.0),
+        ("def f(): return ..., None", ["assert f() == (..., None) and f()[0] is ..."], 1.0),
         # names
         ("def total(x): return x + 1", ["total = total(1)\nassert total == 2"], 1.0),
         ("def f(x): return x + 1", ["def check(f):\n    for x in (1, 2): assert f(x) == x + 1\ncheck(f)"], 1.0),
@@ -384,27 +389,29 @@ CLASS = ["mine", [], 3, "class", "T", "solution", None, [], [], None, None]
 @pytest.mark.parametrize(
     "nodes, message",
     [
-        ([["tuple", [1, [1]]], ["os.system", ["true"]]], {}),
-        ([["tuple", [1, [1]]], ["built", ["true"], "os", "system"]], {}),
-        ([["tuple", [1, [1]]], ["global", [], "os", "system"]], {}),
-        ([["tuple", [1, [1]]], ["global", [], "builtins", "eval"]], {}),
-        ([["tuple", [1, [1]]], ["tuple", [[1]]]], {}),  # in itself
-        ([["tuple", [1, [7]]]], {}),  # no such place
-        ([["tuple", [1, ["0"]]]], {}),
-        ([["tuple", [1, [-1]]]], {}),
+        ([["tuple", [1, [1], [1]]], ["os.system", ["true"]]], {}),
+        ([["tuple", [1, [1], [1]]], ["built", ["true"], "os", "system"]], {}),
+        ([["tuple", [1, [1], [1]]], ["global", [], "os", "system"]], {}),
+        ([["tuple", [1, [1], [1]]], ["global", [], "builtins", "eval"]], {}),
+        ([["tuple", [1, [1], [1]]], ["tuple", [[1]]]], {}),  # in itself
+        ([["tuple", [1, [7], 1]]], {}),  # no such place
+        ([["tuple", [1, ["0"], 1]]], {}),
+        ([["tuple", [1, [-1], 1]]], {}),
         ([["list", [1, 2], 5]], {}),  # no reply
         ([["tuple", [1]]], {}),
-        ([["tuple", [1, 2]]], {"raised": True}),  # no exception
-        ([["tuple", [[1], [1]]], ["yours", [], 4]], {}),  # nothing of this process
-        ([["tuple", [[1], [1]]], ["bytearray", [10**12], 5]], {}),
-        ([["tuple", [[1], [1]]], ["ndarray", [""], 5, "float64", [10**9, 10**9]]], {}),
-        ([["tuple", [[1], [1]]], ["ndarray", ["AAAA"], 5, "object", [1]]], {}),
-        ([["tuple", [[1], [1]]], ["instance", [1], 5, "ListNode", ["val"]]], {}),  # no such class
-        ([["tuple", [[1], [1]]], ["list", [], "5"]], {}),
-        ([["tuple", [[1], [1]]], ["mine", [], 3, "object"]], {}),  # without a class
-        ([["tuple", [[1], [1]]], ["mine", [[2]], 5, "value"], CLASS], {}),
-        ([["tuple", [[1], [1]]], ["extended", [], 5, [2]], CLASS], {}),
-        ([["tuple", [[1], [2]]], CLASS, ["list", [], 3]], {}),  # one number, two objects
+        ([["tuple", [1, 2, 3]]], {"raised": True}),  # no exception
+        ([["tuple", [[1], [1], [1]]], ["yours", [], 4]], {}),  # nothing of this process
+        ([["tuple", [[1], [1], [1]]], ["bytearray", [10**12], 5]], {}),
+        ([["tuple", [[1], [1], [1]]], ["ndarray", [""], 5, "float64", [10**9, 10**9]]], {}),
+        ([["tuple", [[1], [1], [1]]], ["ndarray", ["AAAA"], 5, "object", [1]]], {}),
+        ([["tuple", [[1], [1], [1]]], ["instance", [1], 5, "ListNode", ["val"]]], {}),  # no such class
+        ([["tuple", [[1], [1], [1]]], ["list", [], "5"]], {}),
+        ([["tuple", [[1], [1], [1]]], ["mine", [], 3, "object"]], {}),  # without a class
+        ([["tuple", [[1], [1], [1]]], ["mine", [[2]], 5, "value"], CLASS], {}),
+        ([["tuple", [[1], [1], [1]]], ["extended", [], 5, [2]], CLASS], {}),
+        ([["tuple", [[1], [2], [2]]], CLASS, ["list", [], 3]], {}),  # one number, two objects
+        ([["tuple", [1, [1], 5]], ["tuple", []]], {}),
+        ([["tuple", [1, [1], [2]]], ["tuple", []], ["tuple", [[1]]]], {}),  # no name and value
         ("nothing", {}),
     ],
 )  # fmt: skip
@@ -416,6 +423,13 @@ def test_a_reply_that_is_not_as_agreed_ends_the_test(nodes, message):
     with pytest.raises(wire.Closed):
         peer.ask("call", 1)
     assert peer.gone and not issubclass(wire.Closed, Exception)
+
+
+def test_a_reply_as_agreed_is_taken():
+    ours, theirs = socket.socketpair()
+    peer = Peer(ours.fileno())
+    theirs.sendall(say([["tuple", [[1], [2], [2]]], ["list", [1, [3]], 5], ["tuple", []], ["int", ["0xff"]]]))
+    assert peer.ask("call", 1) == [1, 255] and not peer.gone
 
 
 def test_a_message_is_never_more_than_data():

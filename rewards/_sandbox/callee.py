@@ -5,6 +5,7 @@ says but plain data, and handles on the rest, reaches the tester.
 """
 
 import builtins
+import collections
 import copy
 import importlib
 import operator
@@ -145,8 +146,15 @@ class Candidate(Session):
 
     def perform(self, operation: object, *values: object) -> object:
         if operation == "names":
-            return tuple(vars(self.module).get(name) for name in values)
+            self.watched = {name: vars(self.module).get(name) for name in values}
+            return tuple(self.watched.values())
         return OPERATIONS[operation](*values)  # type: ignore[index]
+
+    def rebound(self) -> list[tuple[str, object]]:
+        now = {name: vars(self.module).get(name) for name in self.watched}
+        found = [(name, value) for name, value in now.items() if value is not self.watched[name]]
+        self.watched = now
+        return found
 
     def shared_class(self, value: object) -> str | None:
         """By name: the program may have defined the class anew, as its comments often show it."""
@@ -233,6 +241,8 @@ class Candidate(Session):
             callback.__name__ = callback.__qualname__ = node[4]
             callback.__doc__ = node[5]
             return callback
+        if node[3] == "fields":
+            return collections.namedtuple(node[4], node[5])._make(values)
         return stub_class(self, node[4], tuple(node[5]))()
 
     def known_global(self, module: str, name: str) -> object:

@@ -19,6 +19,7 @@ class Peer(Session):
 
     def __init__(self, fd: int):
         super().__init__(fd, first_number=2)
+        self.namespace: dict[str, object] = {}  # of the tests
         handles.connect(self)
 
     def outcome(self, operation: str, message: dict) -> object:
@@ -36,6 +37,13 @@ class Peer(Session):
             if type(error).__module__.partition(".")[0] in handles.TESTING:
                 raise RuntimeError(type(error).__name__) from error
             raise
+
+    def take_rebound(self, names: dict) -> None:
+        for name in self.watched.keys() & names.keys():
+            if self.namespace.get(name) is self.watched[name]:  # no test has bound it since
+                self.namespace[name] = names[name]
+            self.watched[name] = names[name]
+            setattr(sys.modules["solution"], name, names[name])
 
     # -- what comes from the candidate
 
@@ -139,6 +147,9 @@ class Peer(Session):
                 home = value.__objclass__.__module__
             if standard_global(home, name) is value:
                 return ["global", [], home, name]
+        elif isinstance(value, tuple) and hasattr(kind, "_fields"):
+            number, _ = self.own_number(value)
+            return ["mine", [item(v) for v in value], number, "fields", kind.__name__, list(kind._fields)]
         elif isinstance(value, PLAIN_TYPES):
             return ["same", [item(contents(value, next(b for b in PLAIN_TYPES if isinstance(value, b))))]]
         number, _ = self.own_number(value)

@@ -28,6 +28,7 @@ class Session:
         self.copied = 0  # items in them
         self.given: dict[str, object] = {}  # by the prelude
         self.classes: dict[str, type] = {}  # those whose instances cross as structures
+        self.watched: dict[str, object] = {}  # the candidate's globals that the tests read
         self.snapshots: dict[int, list] = {}  # what copies held when the question that is being answered came
 
     def give(self, given: dict[str, object]) -> None:
@@ -54,12 +55,17 @@ class Session:
     def outcome(self, operation: str, message: dict) -> object:
         values = self.unpack(message)
         raised = "raised" in message
-        if len(values) != 2 or (raised and not isinstance(values[0], BaseException)):
+        try:
+            value, _, rebound = values
+            if raised and not isinstance(value, BaseException):
+                raise TypeError("no exception")
+            self.take_rebound(dict(rebound))
+        except (TypeError, ValueError) as error:
             self.gone = True
-            raise wire.Closed("no message")
+            raise wire.Closed("no message") from error
         if raised:
-            raise values[0]
-        return values[0]
+            raise value
+        return value
 
     def answer(self, message: dict) -> None:
         if message.get("forget") is True:
@@ -67,6 +73,10 @@ class Session:
         outer, self.snapshots = self.snapshots, {}
         try:
             values = self.unpack(message, remember=True)
+            for value in self.watched.values():
+                number = self.numbers.get(id(value))
+                if number in self.copies and number not in self.snapshots:
+                    self.snapshots[number] = self.state(value)
             reply: dict = {}
             try:
                 value: object = self.perform(message.get("do"), *values)
@@ -77,12 +87,20 @@ class Session:
             copies = {n: self.numbered(n) for n in self.snapshots}
             unchanged = {n for n, old in self.snapshots.items() if wire.same_state(old, self.state(copies[n]))}
             changed = tuple(copy for n, copy in copies.items() if n not in unchanged)
+            rebound = tuple(self.rebound())
             try:
-                self.tell(reply, (value, changed), unchanged)
+                self.tell(reply, (value, changed, rebound), unchanged)
             except (ValueError, TypeError, RecursionError) as error:  # too large, or nothing that may cross
-                self.tell({"raised": True}, (error, ()), unchanged)
+                self.tell({"raised": True}, (error, (), ()), unchanged)
         finally:
             self.snapshots = outer
+
+    def rebound(self) -> list[tuple[str, object]]:
+        """What has become of the watched names, where it is another object."""
+        return []
+
+    def take_rebound(self, names: dict) -> None:
+        """Take over what the other end says its rebound() are."""
 
     def perform(self, operation: object, *values: object) -> object:
         raise NotImplementedError
@@ -179,7 +197,7 @@ class Session:
     def error_node(self, error: BaseException, item: Callable) -> list:
         number, _ = self.own_number(error)
         error.__traceback__ = None  # it would keep every frame, and what is in it
-        attributes = {k: v for k, v in vars(error).items() if type(k) is str and not k.startswith("__")}
+        attributes = {k: v for k, v in vars(error).items() if type(k) is str and (k[:2] != "__" or k == "__notes__")}
         values = [text_of(error), item(error.__cause__), *map(item, error.args), *map(item, attributes.values())]
         return ["error", values, number, self.error_classes(type(error)), list(attributes)]
 

@@ -106,7 +106,9 @@ def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: 
         found |= zip(asked, peer.ask("names", *asked), strict=True)
     solution = sys.modules["solution"] = types.ModuleType("solution")  # for tests that import from it
     vars(solution).update(found)
-    return namespace | {n: v for n, v in found.items() if n in wanted}
+    peer.watched = {n: found[n] for n in asked}
+    peer.namespace = namespace | {n: v for n, v in found.items() if n in wanted}
+    return peer.namespace
 
 
 def asserted_lines(trees: list[ast.AST], functions: set[str]) -> list[tuple[int, int, int]]:

@@ -133,6 +133,8 @@ def plain_node(value: object, item: Callable) -> list | None:
         return [kind.__name__, items_of(list(value), item)]
     if kind is int:
         return ["int", [hex(value)]]
+    if value is ...:
+        return ["...", []]
     if kind is bytes:
         return ["bytes", [value.hex()]]
     if kind in VIEWS:
@@ -170,6 +172,8 @@ def build(node: list, values: list) -> object:
         return bytes.fromhex(values[0])
     if tag == "same":
         return values[0]
+    if tag == "...":
+        return ...
     if tag == "dict_keys":
         return dict.fromkeys(values).keys()
     if tag == "dict_values":
