@@ -50,6 +50,9 @@ def code_tests(
     thoughts. tests, one a completion, as a dict or its JSON:
       {"type": "stdin", "cases": [{"input": str, "output": str}, ...], "time_limit": seconds}
       {"type": "assert", "setup": str, "asserts": [str, ...], "time_limit": seconds}
+    Both may have a "prelude": source that is run before the program and is there for the asserts as well (imports, ListNode,
+    helpers). Instances of its classes cross as their attributes. For asserts, programs also find the names of typing, math,
+    collections, itertools, functools, heapq, bisect and re, as on LeetCode.
     Asserts share one run of the module. They may import the standard library, NumPy, and from `solution`; what they bind
     themselves is theirs, and an object of the candidate is no evidence: it has no truth value, and equals no literal.
     None where the tests are unusable (none at all, another import, one that runs nothing), and for all where this machine

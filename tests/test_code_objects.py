@@ -183,12 +183,12 @@ def test_a_record_of_the_tests_is_the_candidates_too():
         ("def f(n): return 10 ** n", ["assert f(5000) == 10 ** 5000 and len(str(f(6000))) == 6001"], 1.0),
         ("def f(n): return str(7 ** n), int('9' * 5000) % 7", ["s, r = f(9000); assert int(s) == 7 ** 9000 and r == int('9' * 5000) % 7"], 1.0),
         ("def f(n): return 0 if n == 0 else 1 + f(n - 1)", ["assert f(20000) == 20000", "try:\n    f(10 ** 9)\n    assert False\nexcept RecursionError:\n    pass"], 1.0),
-        ("from functools import cache\n@cache\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)", ["assert f(15000) == 15000"], 1.0),
         ("def f(n):\n    t = []\n    for _ in range(n): t = [t]\n    return t", ["t = f(3000)\nn = 0\nwhile t: t, n = t[0], n + 1\nassert n == 3000"], 1.0),
         ("def f(n): return [list(range(n)) for _ in range(n)]", ["assert sum(map(sum, f(700))) == 700 * 349.5 * 700"], 1.0),
         ("def f(x): return -0.0, float('inf'), 5e-324, 0.1 + 0.2", ["import math; assert math.copysign(1, f(1)[0]) == -1 and f(1)[1:] == (math.inf, 5e-324, 0.30000000000000004)"], 1.0),
         ("def f(): return True, 1, 1.0", ["assert [type(x) for x in f()] == [bool, int, float]"], 1.0),
         ("def f(s):\n    s[0] = True", ["a = [1]; f(a); assert a[0] is True"], 1.0),
+        ("kept = []\ndef f(xs):\n    kept.append(xs)\n    return xs\ndef g(): return kept[0][:3]", ["for i in range(4):\n    xs = list(range(600_000))\n    assert f(xs) is xs\nassert g() == [0, 1, 2]"], 1.0),
         # callbacks
         ("def f(n, g): return 1 if n == 0 else n * g(n - 1)", ["g = lambda n: f(n, g)\nassert g(5) == 120"], 1.0),
         ("def f(g, xs):\n    for x in xs: g(x)\ndef h(x): return x + 1", ["out = []\nf(lambda x: out.append(h(x)), [1, 2]); assert out == [2, 3]"], 1.0),
@@ -411,6 +411,7 @@ CLASS = ["mine", [], 3, "class", "T", "solution", None, [], [], None, None]
         ([["tuple", [[1], [1], [1]]], ["extended", [], 5, [2]], CLASS], {}),
         ([["tuple", [[1], [2], [2]]], CLASS, ["list", [], 3]], {}),  # one number, two objects
         ([["tuple", [1, [1], 5]], ["tuple", []]], {}),
+        ([["tuple", [[1], [2], [2]]], ["list", None, 5], ["tuple", []]], {}),  # unchanged, but never seen
         ([["tuple", [1, [1], [2]]], ["tuple", []], ["tuple", [[1]]]], {}),  # no name and value
         ("nothing", {}),
     ],

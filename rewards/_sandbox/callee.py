@@ -20,8 +20,14 @@ RECURSION_LIMIT = 100_000  # LeetCode's is higher, and is never reached by a sol
 
 # what a tester may ask for: builtins and operators by name, those between objects also with the other one first
 BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift")
-REFLECTED = {f"r{name.rstrip('_')}": name for name in BINARY}
-IN_PLACE = {f"i{name.rstrip('_')}" for name in BINARY}
+REFLECTED = [f"r{name.rstrip('_')}" for name in BINARY]
+IN_PLACE = [f"i{name.rstrip('_')}" for name in BINARY]
+
+
+def reflected(operator_: Callable) -> Callable:
+    return lambda target, other: operator_(other, target)
+
+
 OPERATIONS: dict[str, Callable] = {
     name: getattr(builtins if hasattr(builtins, name) else operator, name)
     for name in (
@@ -30,64 +36,27 @@ OPERATIONS: dict[str, Callable] = {
     ).split()
 } | {
     "call": lambda target, args, names, values: target(*args, **dict(zip(names, values, strict=True))),
-    "method": lambda target, name, args, names, values: getattr(target, name)(
-        *args, **dict(zip(names, values, strict=True))
-    ),
+    "method": lambda target, name, *args: OPERATIONS["call"](getattr(target, name), *args),
+    **{r: reflected(getattr(operator, name)) for r, name in zip(REFLECTED, BINARY, strict=True)},
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "enter": lambda target: target.__enter__(),
     "exit": lambda target, error: target.__exit__(type(error) if error else None, error, None),
-    "await": lambda target: _loop().run_until_complete(_awaited(target)),
-    "anext": lambda target: _loop().run_until_complete(_awaited(target.__anext__())),
+    "await": lambda target: wait_for(target),
     "aiter": lambda target: target.__aiter__(),
-    "aenter": lambda target: _loop().run_until_complete(_awaited(target.__aenter__())),
-    "aexit": lambda target, error: _loop().run_until_complete(
-        _awaited(target.__aexit__(type(error) if error else None, error, None))
-    ),
+    "anext": lambda target: wait_for(target.__anext__()),
+    "aenter": lambda target: wait_for(target.__aenter__()),
+    "aexit": lambda target, error: wait_for(target.__aexit__(type(error) if error else None, error, None)),
 }
 # the special methods that a handle on an instance may have, if its class has them
 SPECIAL = [
-    *[
-        "str",
-        "repr",
-        "call",
-        "len",
-        "iter",
-        "next",
-        "reversed",
-        "getitem",
-        "setitem",
-        "delitem",
-        "contains",
-        "enter",
-        "exit",
-        "await",
-        "aiter",
-        "anext",
-        "aenter",
-        "aexit",
-    ],
-    *[
-        "abs",
-        "int",
-        "float",
-        "complex",
-        "round",
-        "neg",
-        "pos",
-        "invert",
-        "eq",
-        "hash",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "format",
-    ],
-    *(name.rstrip("_") for name in BINARY),
-    *REFLECTED,
-    *IN_PLACE,
-]
+    "str", "repr", "format", "call", "len", "iter", "next", "reversed", "contains", "getitem", "setitem", "delitem",
+    "enter", "exit", "await", "aiter", "anext", "aenter", "aexit", "eq", "hash", "lt", "le", "gt", "ge",
+    "abs", "int", "float", "complex", "round", "neg", "pos", "invert",
+    *(name.rstrip("_") for name in BINARY), *REFLECTED, *IN_PLACE,
+]  # fmt: skip
+# those that an extension of a mutable type, such as a dict with defaults, may define anew
+FORWARDED = ("__getitem__", "__setitem__", "__delitem__", "__missing__", "__call__")
 # classes whose objects every program has: both ends know them
 WELL_KNOWN = {
     kind: kind.__name__
@@ -96,30 +65,23 @@ WELL_KNOWN = {
         *(types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
     )
 }
-FORWARDED = {
-    "__getitem__",
-    "__setitem__",
-    "__delitem__",
-    "__missing__",
-    "__call__",
-}  # of an extension of a mutable type
 
 
-async def _awaited(value: object) -> object:
-    return await value  # type: ignore[misc]
+_event_loop = None
 
 
-def _loop():
-    """One event loop for all, as in a test that awaits everything itself: locks and tasks belong to a loop."""
+def wait_for(awaitable: object) -> object:
+    """On one event loop for all, as in a test that awaits everything itself: locks and tasks belong to a loop."""
     global _event_loop
     if _event_loop is None:
         asyncio = importlib.import_module("asyncio")
         _event_loop = asyncio.new_event_loop()
         asyncio.set_event_loop(_event_loop)
-    return _event_loop
 
+    async def waiting():
+        return await awaitable  # type: ignore[misc]
 
-_event_loop = None
+    return _event_loop.run_until_complete(waiting())
 
 
 def serve(fd: int, before: str, code: str) -> None:
@@ -148,6 +110,8 @@ class Candidate(Session):
         if operation == "names":
             self.watched = {name: vars(self.module).get(name) for name in values}
             return tuple(self.watched.values())
+        if operation == "forget":
+            return self.forget()
         return OPERATIONS[operation](*values)  # type: ignore[index]
 
     def rebound(self) -> list[tuple[str, object]]:
@@ -220,10 +184,10 @@ class Candidate(Session):
             between = [n for k in kind.__mro__[: kind.__mro__.index(plain)] for n in vars(k) if hasattr(plain, n)]
             overrides = [n for n in between if n in FORWARDED or not n.startswith("__")]
         fields = getattr(kind, "__dataclass_fields__", None)
-        return [
-            "mine", [item(b) for b in own], number, "class", name, str(home), plain and plain.__name__, special_of(kind, plain), overrides,
-            list(fields) if isinstance(fields, dict) else None, kind.__doc__ if type(kind.__doc__) is str else None,
-        ]  # fmt: skip
+        fields = list(fields) if isinstance(fields, dict) else None
+        doc = kind.__doc__ if type(kind.__doc__) is str else None
+        described = [name, str(home), plain and plain.__name__, special_of(kind, plain), overrides, fields, doc]
+        return ["mine", [item(b) for b in own], number, "class", *described]
 
     def class_number(self, kind: type) -> int | None:
         home = str(kind.__module__).partition(".")[0]

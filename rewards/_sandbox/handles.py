@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rewards._sandbox import wire
-from rewards._sandbox.callee import BINARY, IN_PLACE, REFLECTED, WELL_KNOWN, special_of
+from rewards._sandbox.callee import BINARY, FORWARDED, IN_PLACE, REFLECTED, WELL_KNOWN, special_of
 from rewards._sandbox.session import Session
 
 NO_EVIDENCE = "an object of the code under test is no evidence"
@@ -176,9 +176,6 @@ def _method(operation: str) -> Callable:
     return lambda self, *args: ask(self, operation, *args)
 
 
-FORWARDED = ("__getitem__", "__setitem__", "__delitem__", "__missing__", "__call__")
-
-
 def _overridden(name: str) -> Callable:
     if name in ("__getitem__", "__setitem__", "__delitem__"):
         return _method(name.strip("_"))
@@ -202,7 +199,7 @@ def _compare(operation: str) -> Callable:
     return lambda self, other: ask(self, operation, other) if isinstance(type(other), Remote) else NotImplemented
 
 
-def _arithmetic(operation: str, reflected: bool = False) -> Callable:
+def _arithmetic(operation: str) -> Callable:
     """Between its objects; with plain data, only for a class that the tests name, and only if it gives an object again.
 
     `f(x) - 27` would tell the candidate what is expected of it, and give it the last word.
@@ -210,12 +207,10 @@ def _arithmetic(operation: str, reflected: bool = False) -> Callable:
 
     def method(self, other):
         if isinstance(type(other), Remote):
-            return ask(other, operation, self) if reflected else ask(self, operation, other)
+            return ask(self, operation, other)
         if not is_tested(type(self)):
             return NotImplemented
-        value = (
-            ask(self, "getattr", f"__r{operation.rstrip('_')}__")(other) if reflected else ask(self, operation, other)
-        )
+        value = ask(self, operation, other)
         if not isinstance(type(value), Remote):
             raise TypeError(NO_EVIDENCE)
         return value
@@ -304,12 +299,11 @@ SPECIAL: dict[str, dict[str, Callable]] = {
     "aexit": {"__aexit__": _aexit},
     "exit": {"__exit__": _exit},
     "enter": {"__enter__": _method("enter")},
-    **{n: {f"__{n}__": _method(n)} for n in ["next", "reversed", "getitem", "setitem", "delitem", "aiter", "abs", "round", "neg", "pos", "invert"]},
+    **{n: {f"__{n}__": _method(n)} for n in ("next", "reversed", "getitem", "setitem", "delitem", "aiter")},
+    **{n: {f"__{n}__": _method(n)} for n in ("abs", "round", "neg", "pos", "invert")},
     **{n: {f"__{n}__": _checked(kind, n)} for n, kind in (("int", int), ("float", float), ("complex", complex))},
     **{n: {f"__{n}__": _compare(n)} for n in ("lt", "le", "gt", "ge")},
-    **{n.rstrip("_"): {f"__{n.rstrip('_')}__": _arithmetic(n)} for n in BINARY},
-    **{n: {f"__{n}__": _arithmetic(of, reflected=True)} for n, of in REFLECTED.items()},
-    **{n: {f"__{n}__": _arithmetic(n)} for n in IN_PLACE},
+    **{n.rstrip("_"): {f"__{n.rstrip('_')}__": _arithmetic(n)} for n in (*BINARY, *REFLECTED, *IN_PLACE)},
 }  # fmt: skip
 # what an extension of a plain type may define anew: how it looks, and what it does with others of the candidate's objects
 OF_VALUES = {"str", "repr", "call", "lt", "le", "gt", "ge", *(n.rstrip("_") for n in BINARY), *REFLECTED, *IN_PLACE}

@@ -39,13 +39,9 @@ class Session:
 
     def ask(self, operation: str, *values: object) -> object:
         with self.lock:
-            # safe only at the outermost question, and told to the other end
-            forget = self.depth == 0 and self.copied > MAX_COPIED
-            if forget:
-                self.forget()
             self.depth += 1
             try:
-                self.tell({"do": operation, "forget": forget}, values)
+                self.tell({"do": operation}, values)
                 while "do" in (message := self.receive()):
                     self.answer(message)
                 return self.outcome(operation, message)
@@ -68,8 +64,6 @@ class Session:
         return value
 
     def answer(self, message: dict) -> None:
-        if message.get("forget") is True:
-            self.forget()
         outer, self.snapshots = self.snapshots, {}
         try:
             values = self.unpack(message, remember=True)
@@ -120,7 +114,11 @@ class Session:
             self.gone = True
             raise
 
+    def is_full(self) -> bool:
+        return self.depth == 0 and self.copied > MAX_COPIED
+
     def forget(self) -> None:
+        """Between two of the tests' questions only, and at both ends."""
         for value in self.copies.values():
             self.numbers.pop(id(value), None)
         self.copies, self.copied = {}, 0
@@ -263,9 +261,11 @@ class Session:
                     raise ValueError(f"{number} is another kind of object")
                 return self.copies[number]
             self.check_new(number)
+            if node[1] is None:
+                raise ValueError("nothing is known of it")
             value = self.new_copy(node, built)
             self.remember(value, number)
-            self.copied += len(node[1] or ())
+            self.copied += len(node[1])
             return value
         if tag == "yours":
             return self.mine[number]

@@ -104,8 +104,8 @@ def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: 
                 asked.append(name)
     if asked:
         found |= zip(asked, peer.ask("names", *asked), strict=True)
-    solution = sys.modules["solution"] = types.ModuleType("solution")  # for tests that import from it
-    vars(solution).update(found)
+    sys.modules["solution"] = peer.solution
+    vars(peer.solution).update(found)
     peer.watched = {n: found[n] for n in asked}
     peer.namespace = namespace | {n: v for n, v in found.items() if n in wanted}
     return peer.namespace
