@@ -3,6 +3,8 @@
 Raw row: {"task_id": str, "prompt": str, "canonical_solution": str, "test": str, "entry_point": str}.
 """
 
+import ast
+
 from datasets import Dataset
 
 from data import _source
@@ -19,11 +21,13 @@ def load(split: str) -> Dataset:
 
 
 def to_row(raw: dict) -> dict:
-    """`tests` calls the row's own `check` on the function that the prompt names."""
+    """`tests` calls the row's own `check` on the function that the prompt names; some checks call the prompt's helpers."""
+    given = [node for node in ast.parse(raw["prompt"]).body if getattr(node, "name", None) != raw["entry_point"]]
     return {
         "prompt": [{"role": "user", "content": QUESTION.format(prompt=raw["prompt"].rstrip())}],
         "tests": {
             "type": "assert",
+            "prelude": "\n".join(map(ast.unparse, given)),
             "setup": raw["test"],
             "asserts": [f"check({raw['entry_point']})"],
             "time_limit": 5.0,

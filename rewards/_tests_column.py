@@ -46,19 +46,17 @@ def usable(tests: dict | str | None) -> dict | None:
             return None
         if (read := asserts_of(setup, tuple(asserts))) is None:
             return None
-        setup, asserts, classes = read
-        return {"type": "assert", "setup": setup, "asserts": list(asserts), "prelude": f"{prelude}\n{classes}"} | common
+        setup, asserts = read
+        return {"type": "assert", "setup": setup, "asserts": list(asserts), "prelude": prelude} | common
     return None
 
 
 @lru_cache(maxsize=4096)
-def asserts_of(setup: str, asserts: tuple[str, ...]) -> tuple[str, tuple[str, ...], str] | None:
-    """(setup, asserts, the classes of nodes that setup defines), a check's asserts one by one; None when they can't be run."""
+def asserts_of(setup: str, asserts: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
+    """(setup, asserts), a check's asserts one by one; None when they can't be run."""
     if not all(map(runs_something, asserts)) or not importable([setup, *asserts]):
         return None
-    tree = ast.parse(setup)
-    classes = "\n".join(ast.unparse(node) for node in tree.body if is_node_class(node))
-    return (*split(setup, tree, asserts), classes)
+    return split(setup, ast.parse(setup), asserts)
 
 
 def split(setup: str, tree: ast.Module, asserts: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
@@ -81,6 +79,7 @@ def split(setup: str, tree: ast.Module, asserts: tuple[str, ...]) -> tuple[str, 
     if check is None or len(call.args) != 1 or call.keywords or len(check.args.args) != 1 or check.decorator_list:
         return setup, asserts
     body, parameter = check.body, check.args.args[0].arg
+    body = [n for n in body if not (isinstance(n, ast.Assert) and isinstance(n.test, ast.Constant))]  # assert True
     first = next((i for i, node in enumerate(body) if isinstance(node, ast.Assert)), None)
     if first is None or any(isinstance(n, (ast.Return, ast.Global, ast.Nonlocal, ast.Yield)) for n in ast.walk(check)):
         return setup, asserts
@@ -96,20 +95,6 @@ def split(setup: str, tree: ast.Module, asserts: tuple[str, ...]) -> tuple[str, 
             tests.append("\n".join(pending))
             pending = []
     return "\n".join([*others, *before, *map(ast.unparse, body[:first])]), tuple(tests)
-
-
-def is_node_class(node: ast.stmt) -> bool:
-    """A class that only holds attributes, such as ListNode: the program gets it, too."""
-    if not isinstance(node, ast.ClassDef) or node.bases or node.decorator_list or node.keywords:
-        return False
-    methods = [n for n in node.body if not _is_constant(n)]
-    if not all(isinstance(n, ast.FunctionDef) and n.name == "__init__" for n in methods) or not methods:
-        return False
-    return all(isinstance(n, (ast.Assign, ast.AnnAssign)) and not _calls(n) for n in methods[0].body)
-
-
-def _calls(node: ast.AST) -> bool:
-    return any(isinstance(n, ast.Call) for n in ast.walk(node))
 
 
 def runs_something(source: str) -> bool:

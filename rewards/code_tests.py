@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from rewards._programs import extract
-from rewards._sandbox import isolation, tester
+from rewards._sandbox import isolation, records, tester
 from rewards._sandbox.pool import NoIsolation, Outcome, Pool, Run, shared
 from rewards._tests_column import usable
 from rewards._text import text_of
@@ -108,9 +108,12 @@ def judge_asserts(code: str, tests: dict) -> Generator[Run, Outcome, Verdict]:
     """All asserts on one run of the module; after one that ends it, the rest on a fresh run."""
     asserts = tests["asserts"]
     passed = timeouts = over_limits = done = 0
+    before = (
+        f"{tests['prelude']}\n{records.source(tests['setup'])}"  # classes such as ListNode are the program's as well
+    )
     while done < len(asserts):
         data, left = json.dumps(tests | {"done": done}), len(asserts) - done
-        outcome = yield Run("assert", code, data, tests["time_limit"], count=left, prelude=tests["prelude"])
+        outcome = yield Run("assert", code, data, tests["time_limit"], count=left, prelude=before)
         timeouts += outcome.why == "time"
         over_limits += outcome.why in ("memory", "output")
         if not outcome.output.startswith(tester.LOADED):

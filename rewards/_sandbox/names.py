@@ -1,105 +1,134 @@
-"""Which names of the tests are the candidate's: decided by the tests' text alone, whatever a candidate defines.
+"""Which names of a row's tests are the candidate's: by the text of the tests alone, whatever a candidate says.
 
-The candidate gives what is tested, and nothing that the tests only use: builtins, the usual library names and modules, and
-helpers that the row's prelude defines stay Python's and the row's own, or a program would bring its own `abs` along.
+A builtin, and what the prelude gives, stay Python's and the prelude's own, or a test's `abs` or `encode` would be the
+candidate's: unless the tests evidently test it. With `check(f)` or `candidate = f`, what is under test is f, and no
+helper that the tests call beside it.
 """
 
 import ast
-import builtins
-import symtable
+import dis
+import sys
+import types
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-# modules whose own functions and classes a test gets from its own copy, never from the candidate's
-HELPERS = {
-    "math", "cmath", "collections", "itertools", "functools", "re", "string", "random", "heapq", "bisect", "operator",
-    "datetime", "decimal", "fractions", "statistics", "copy", "json", "typing",
-}  # fmt: skip
-PACKAGES = {"numpy": "numpy", "np": "numpy", "pytest": "pytest", "pd": "pandas", "pandas": "pandas"}
+LOAD_NAME, STORE_NAME, LOAD_GLOBAL, STORE_GLOBAL, LOAD_CONST, EXTENDED_ARG = (
+    dis.opmap[name] for name in ("LOAD_NAME", "STORE_NAME", "LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_CONST", "EXTENDED_ARG")
+)
+GLOBAL_SHIFT = int(sys.version_info >= (3, 11))  # since then, the last bit says how it is called
+IN_PLACE = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")  # code of its own that runs where it stands
 
 
 class Names(NamedTuple):
-    """wanted: names to ask the candidate for. modules: names that are modules of the tests' own. bound: theirs."""
-
-    wanted: set[str]
-    modules: set[str]
-
-
-def names_of(setup: str, asserts: list[str], given: set[str]) -> Names:
-    """What the tests need of the candidate. given: names that its row or LeetCode's usual imports define."""
-    sources = [setup, *asserts]
-    trees = [ast.parse(source) for source in sources]
-    read, bound = set(), set()
-    for source in sources:
-        table_read, table_bound = module_names(symtable.symtable(source, "tests", "exec"))
-        read |= table_read
-        bound |= table_bound
-    solution = from_solution(trees)
-    own = {alias.asname or alias.name for tree in trees for node in ast.walk(tree)
-           if isinstance(node, ast.ImportFrom) and node.module == "solution" for alias in node.names}  # fmt: skip
-    bound -= own
-    attributes = {
-        n.value.id
-        for tree in trees
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
-    }
-    modules = {n for n in read - bound if n in attributes and n in HELPERS | PACKAGES.keys()}
-    free = (read | solution) - bound - modules - handed_to_checks(trees)
-    reserved = {n for n in free if hasattr(builtins, n) or n in given} - solution
-    tested = free - reserved
-    if not tested:
-        tested = tested_builtin(trees[1:], reserved)
-    return Names(tested, modules)
+    wanted: set[str]  # from the candidate
+    looked_into: dict[str, set[str]]  # name -> the attributes of it that the tests name
+    classes: set[str]  # those of the candidate's that tests name, written as classes are
+    all_of_solution: bool  # the tests import the module itself
 
 
-def module_names(table: symtable.SymbolTable) -> tuple[set[str], set[str]]:
-    """What a module's code reads from outside its functions' own scopes, and what it binds itself."""
-    read = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
-    bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
-    waiting = list(table.get_children())
-    while waiting:
-        inner = waiting.pop()
-        waiting += inner.get_children()
-        for symbol in inner.get_symbols():
-            if symbol.is_global():
-                read |= {symbol.get_name()} if symbol.is_referenced() else set()
-                bound |= {symbol.get_name()} if symbol.is_assigned() else set()
-    return read, bound
+def names_in(nodes: list[ast.AST], codes: list[types.CodeType], is_given: Callable[[str], bool]) -> Names:
+    """`nodes` are all of the tests', `codes` their compiled statements; builtins and the prelude's names are given."""
+    read: set[str] = set()  # before the tests bind it themselves
+    in_functions: set[str] = set()
+    bound: set[str] = set()
+    for code in codes:
+        for event, name in events(code):
+            if event == "bind":
+                bound.add(name)
+            elif event == "read in a function":
+                in_functions.add(name)
+            elif name not in bound:
+                read.add(name)
+    free = read | (in_functions - bound)
+    given = {n for n in free if is_given(n)}
+    from_solution, all_of_solution = imported(nodes)
+    entries, aliased = entry_points(nodes)
+    wanted = free - given
+    if tested := entries & wanted:  # a helper beside them is the row's to give
+        helpers = wanted if aliased else wanted - read
+        wanted = {n for n in wanted if n in tested or n not in helpers or n[:1].isupper()}
+    elif not wanted and not from_solution and not all_of_solution:
+        wanted = tested_builtins(nodes, given, entries & given)
+    wanted |= from_solution
+    looked_into: dict[str, set[str]] = {}
+    for n in nodes:
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name):
+            looked_into.setdefault(n.value.id, set()).add(n.attr)
+    return Names(wanted, looked_into, {n for n in wanted if n[:1].isupper()}, all_of_solution)
 
 
-def from_solution(trees: list[ast.AST]) -> set[str]:
-    """The names that tests import from `solution`, or take of it as a module."""
-    found = set()
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "solution":
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "solution":
-                found.add(node.attr)
-    return found
+def events(code: types.CodeType, inner: bool = False) -> Iterator[tuple[str, str]]:
+    """("read", "bind" or "read in a function", name) of global names, in the order in which they happen."""
+    bytecode = code.co_code
+    own = set()  # of a class's body
+    if inner and STORE_NAME in bytecode[::2]:
+        own = {code.co_names[arg] for op, arg in instructions(bytecode) if op == STORE_NAME}
+    for op, arg in instructions(bytecode):
+        if op in (LOAD_NAME, LOAD_GLOBAL):
+            name = code.co_names[arg if op == LOAD_NAME else arg >> GLOBAL_SHIFT]
+            if name not in own:
+                yield ("read in a function" if inner else "read"), name
+        elif op == STORE_GLOBAL or (op == STORE_NAME and not inner):
+            yield "bind", code.co_names[arg]
+        elif op == LOAD_CONST and isinstance(constant := code.co_consts[arg], types.CodeType):
+            yield from events(constant, inner or constant.co_name not in IN_PLACE)
 
 
-def handed_to_checks(trees: list[ast.Module]) -> set[str]:
-    """Names read only within `def check(candidate)`: the candidate is handed over, so that they are helpers of the row's."""
-    inside: set[str] = set()
-    outside: set[str] = set()
-    for statement in (node for tree in trees for node in tree.body):
-        handed = isinstance(statement, ast.FunctionDef) and [a.arg for a in statement.args.args][:1] == ["candidate"]
-        (inside if handed else outside).update(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
-    return inside - outside
+def instructions(bytecode: bytes) -> Iterator[tuple[int, int]]:
+    """(operation, its argument) as in dis, which takes ten times as long."""
+    extended = 0
+    for op, arg in zip(bytecode[::2], bytecode[1::2], strict=True):
+        arg |= extended
+        extended = arg << 8 if op == EXTENDED_ARG else 0
+        yield op, arg
 
 
-def tested_builtin(asserts: list[ast.AST], names: set[str]) -> set[str]:
-    """The one function that is tested although it has a builtin's name: named in each test, and innermost where several are."""
-    each = [{n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} for tree in asserts]
-    common = set.intersection(*each) & names if each else set()
-    if len(common) > 1:
-        outer = {
-            node.func.id
-            for tree in asserts
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-            if any(isinstance(n, ast.Call) and n is not node for n in ast.walk(node))
-        }
-        common -= outer
-    return common if len(common) == 1 else set()
+def imported(nodes: list[ast.AST]) -> tuple[set[str], bool]:
+    """What the tests import from `solution` or take from it as attributes; whether they have the module itself."""
+    imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "solution"]
+    names = {alias.name for n in imports for alias in n.names}
+    modules = {
+        alias.asname or alias.name
+        for n in nodes if isinstance(n, ast.Import) for alias in n.names if alias.name == "solution"
+    }  # fmt: skip
+    attributes = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    return names | {n.attr for n in attributes if n.value.id in modules}, bool(modules) or "*" in names
+
+
+def entry_points(nodes: list[ast.AST]) -> tuple[set[str], bool]:
+    """(what the tests hand to a function of their own, as in `check(f)`, or call candidate; whether they call it so)."""
+    functions = {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    found: set[str | None] = set()
+    aliased = False
+    for node in nodes:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "candidate" for t in node.targets):
+            found.add(root_name(node.value))
+            aliased = True
+        call = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in functions:
+            found |= {root_name(a) for a in (*call.args, *(k.value for k in call.keywords))}
+    return {n for n in found if n is not None}, aliased
+
+
+def root_name(node: ast.expr) -> str | None:
+    """f of `f`, Solution of `Solution().f`, None where something is called with arguments."""
+    while True:
+        if isinstance(node, ast.Attribute):
+            node = node.value
+        elif isinstance(node, ast.Call) and not node.args and not node.keywords:
+            node = node.func
+        else:
+            return node.id if isinstance(node, ast.Name) else None
+
+
+def tested_builtins(nodes: list[ast.AST], given: set[str], entries: set[str]) -> set[str]:
+    """Where nothing else is left to test: what is handed to `check`, else the one name that every test calls, innermost."""
+    if entries:
+        return entries if len(entries) == 1 else set()
+    common: set[str] | None = None
+    for statement in (n for n in nodes if isinstance(n, (ast.Assert, ast.Expr))):
+        calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        innermost = {c.func.id for c in calls if not any(isinstance(n, ast.Call) for a in c.args for n in ast.walk(a))}
+        if innermost & given:
+            common = innermost & given if common is None else common & innermost
+    return common if common is not None and len(common) == 1 else set()

@@ -44,7 +44,7 @@ class Run:
     data: str
     limit_s: float  # of wall time; for asserts, for the module to load and for each assert
     count: int = 1  # asserts in it
-    prelude: str = ""  # run before the program, in its module
+    prelude: str = ""  # run before the code
 
 
 @dataclass

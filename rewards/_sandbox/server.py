@@ -26,11 +26,11 @@ import signal
 import socket
 import sys
 
-from rewards._sandbox import candidate, isolation, seccomp, tester
+from rewards._sandbox import callee, candidate, isolation, seccomp, tester
 
 # what contest code imports most: loaded once, before the forks
 PRELOADED = """array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools
-    heapq inspect io itertools math operator queue re statistics string threading typing symtable sortedcontainers"""
+    heapq inspect io itertools math operator queue re sortedcontainers statistics string threading typing"""
 WATCH_MS = 50  # how often the memory of a running program is added up
 PARENT_MS = 250  # how often the server looks whether the trainer is still there
 # the C library's: Python's own takes twice as long, to repair what other threads held, and a worker has one thread
@@ -129,7 +129,9 @@ def become_worker(tier: str, slot: int, core: int, outside: str, control: int, r
     os.close(ready)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)  # process 1 gets no signal that it has no handler for
-    candidate.prepare()
+    candidate.open_streams()
+    if hasattr(sys, "set_int_max_str_digits"):  # contest sites have no such limit
+        sys.set_int_max_str_digits(0)
     random.seed(0)  # what a program draws is the same every time, and so is its reward
     work(socket.socket(fileno=control), tier, confine, proc)
 
@@ -221,17 +223,15 @@ def take(fd: int) -> str:
 
 
 def run_stdin() -> None:
-    prelude, code = json.loads(take(3))
+    before, code = json.loads(take(3))
     for fd, target in ((4, 0), (5, 1)):
         os.dup2(fd, target)
         os.close(fd)
-    candidate.run(code, prelude)
+    candidate.run(code, before)
 
 
 def run_candidate() -> None:
-    prelude, code = json.loads(take(4))
-    sys.setrecursionlimit(candidate.RECURSION)
-    candidate.Server(3).load(code, prelude)
+    callee.serve(3, *json.loads(take(4)))
 
 
 def run_tester() -> None:

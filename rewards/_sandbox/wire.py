@@ -1,81 +1,73 @@
-"""What crosses between a candidate and its tests: plain data, structures of the prelude's classes, and handles on the rest.
+"""Messages between a candidate and its tests: JSON behind a length, with values as a flat list of nodes.
 
-Tagged JSON behind a length. Never pickle: whoever unpickles runs what the sender wrote. Types are exact: a tuple stays a
-tuple, an integer key stays an integer. Instances of a class that the row's prelude defines (ListNode, TreeNode) cross as
-their attributes and are rebuilt from the receiver's own class, in a table, so that cycles, shared nodes and 10,000 links
-need no recursion. What is none of these stays where it is, and crosses as a handle.
+Never pickle: whoever unpickles runs what the sender wrote. A value is a scalar, or the place of a node in the message; so
+nothing is nested, a linked list of any length and a graph with cycles cross, and what is shared stays shared. A node is
+[tag, values in it, ...]. Types are exact: a tuple stays a tuple, an integer key stays an integer.
+
+What both ends hold a copy of has a number: sent again, it is the same object, brought up to date. What is no plain data
+stays where it is, and crosses as a handle (session.py).
 """
 
-import builtins
+import binascii
 import collections
-import datetime
-import decimal
-import fractions
-import functools
 import importlib
 import json
+import math
+import operator
 import os
 import re
 import struct
 import sys
 from collections.abc import Callable
+from typing import Any
 
 MAX_MESSAGE = 32 << 20  # bytes
-MAX_DEPTH = 400
 
-# tag -> (type, what its constructor takes, as plain data)
-BUILT = {
-    "tuple": (tuple, lambda x: [list(tuple.__iter__(x))]),
-    "set": (set, lambda x: [list(set.__iter__(x))]),
-    "frozenset": (frozenset, lambda x: [list(frozenset.__iter__(x))]),
-    "deque": (collections.deque, lambda x: [list(collections.deque.__iter__(x)), x.maxlen]),
-    "bytearray": (bytearray, lambda x: [bytes(x)]),
-    "Counter": (collections.Counter, lambda x: [dict(dict.items(x))]),
-    "OrderedDict": (collections.OrderedDict, lambda x: [[list(pair) for pair in x.items()]]),
-    "defaultdict": (
-        collections.defaultdict,
-        lambda x: [x.default_factory if _is_builtin(x.default_factory) else None, dict(dict.items(x))],
-    ),
-    "slice": (slice, lambda x: [x.start, x.stop, x.step]),
-    "range": (range, lambda x: [x.start, x.stop, x.step]),
-    "complex": (complex, lambda x: [x.real, x.imag]),
-    "Fraction": (fractions.Fraction, lambda x: [x.numerator, x.denominator]),
-    "Decimal": (decimal.Decimal, lambda x: [decimal.Decimal.__str__(x)]),
-    "timedelta": (datetime.timedelta, lambda x: [x.days, x.seconds, x.microseconds]),
-    "timezone": (datetime.timezone, lambda x: [x.utcoffset(None), x.tzname(None)]),
-    "date": (datetime.date, lambda x: [x.year, x.month, x.day]),
-    "time": (datetime.time, lambda x: [x.hour, x.minute, x.second, x.microsecond, x.tzinfo]),
-    "datetime": (
-        datetime.datetime,
-        lambda x: [x.year, x.month, x.day, x.hour, x.minute, x.second, x.microsecond, x.tzinfo],
-    ),
-}
-TAG = {kind: tag for tag, (kind, _) in BUILT.items()}
-# the same for values of modules that few programs load: "module.type" -> what its constructor takes
-LIBRARY = {
-    "uuid.UUID": lambda x: [x.hex],
-    "zoneinfo.ZoneInfo": lambda x: [x.key],
-    "array.array": lambda x: [x.typecode, x.tolist()],
-    **{f"pathlib.{kind}": lambda x: [str(x)] for kind in ("PosixPath", "PurePosixPath", "PureWindowsPath")},
-    **{f"ipaddress.IPv{n}{kind}": lambda x: [str(x)] for n in (4, 6) for kind in ("Address", "Network", "Interface")},
-}
-# a subclass crosses as the first of these that it is: a Counter as a dict, an IntEnum as an int
-NO_BASE = (datetime.date, slice, range, collections.Counter, collections.OrderedDict, datetime.timezone)
-BASES = (int, float, str, bytes, list, dict, *(kind for kind, _ in BUILT.values() if kind not in NO_BASE))
+# modules whose own functions and classes a test gets from its own copy, never from the candidate's
+HELPERS = {
+    "math", "cmath", "collections", "itertools", "functools", "re", "string", "random", "heapq", "bisect", "operator",
+    "datetime", "decimal", "fractions", "statistics", "copy", "json", "typing",
+}  # fmt: skip
+SCALARS = {type(None), bool, str, float}
+LARGE = 1 << 63  # from here on in hexadecimal: decimal digits take quadratic time
+# subclasses cross as the first of these that they are, with their contents
 IMMUTABLE = (int, float, complex, str, bytes, tuple, frozenset)
-NUMERIC = re.compile(r"bool|(u?int|float|complex)\d+")  # the dtypes of arrays that cross
-# operators between two objects of the candidate
-BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift")
 MUTABLE = (list, dict, set, bytearray, collections.deque)
-VIEWS = {"keys": type({}.keys()), "items": type({}.items())}
+DICTS = (dict, collections.OrderedDict, collections.Counter, collections.defaultdict)
+COPIED = {kind.__name__: kind for kind in (*MUTABLE, *DICTS)}
+VIEWS = {type({}.keys()): "dict_keys", type({}.values()): "dict_values", type({}.items()): "dict_items"}
+NUMERIC = re.compile(r"bool|(u?int|float|complex)\d+")  # the dtypes of arrays that cross
+
+_TIME = operator.attrgetter("hour", "minute", "second", "microsecond", "tzinfo", "fold")
+_DATE = operator.attrgetter("year", "month", "day")
+# values of other classes that cross as what their constructor takes
+BUILT: dict[tuple[str, str], Callable[[Any], list]] = {
+    ("builtins", "complex"): lambda x: [x.real, x.imag],
+    ("builtins", "slice"): lambda x: [x.start, x.stop, x.step],
+    ("builtins", "range"): lambda x: [x.start, x.stop, x.step],
+    ("fractions", "Fraction"): lambda x: [x.numerator, x.denominator],
+    ("decimal", "Decimal"): lambda x: [str(x)],
+    ("datetime", "timedelta"): lambda x: [x.days, x.seconds, x.microseconds],
+    ("datetime", "timezone"): lambda x: [x.utcoffset(None), x.tzname(None)],
+    ("datetime", "date"): lambda x: list(_DATE(x)),
+    ("datetime", "time"): lambda x: list(_TIME(x)),
+    ("datetime", "datetime"): lambda x: [*_DATE(x), *_TIME(x)],
+    ("zoneinfo", "ZoneInfo"): lambda x: [x.key],
+    ("uuid", "UUID"): lambda x: [x.hex],
+    ("array", "array"): lambda x: [x.typecode, tuple(x)],
+    **{("ipaddress", f"IPv{n}{kind}"): lambda x: [str(x)] for n in (4, 6) for kind in ("Address", "Network", "Interface")},
+    **{("pathlib", kind): lambda x: [str(x)] for kind in ("PosixPath", "PurePosixPath", "PureWindowsPath")},
+}  # fmt: skip
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_built_classes: dict[type, tuple[str, str] | None] = {}
 
 
-class Closed(Exception):
-    """The other end is gone, or sends what is no message."""
+class Closed(BaseException):
+    """The other end is gone, or sends what is no message. No test catches it by `except Exception`."""
 
 
 def send(fd: int, message: dict) -> None:
-    data = json.dumps(message).encode()
+    data = _to_json(message).encode()
     if len(data) > MAX_MESSAGE:
         raise ValueError(f"a message of {len(data)} bytes is over the limit of {MAX_MESSAGE}")
     view = memoryview(struct.pack("<I", len(data)) + data)
@@ -109,166 +101,111 @@ def _read(fd: int, count: int) -> bytes:
     return bytes(data)
 
 
-class Packer:
-    """Values of one message as tagged JSON.
+def pack(value: object, node_of: Callable) -> tuple[object, list]:
+    """(the value, nodes): `node_of(value, item)` makes the node of what is no scalar, `item` the place of what is in it."""
+    values: list[object] = []  # keeps them alive, so that no id is taken twice
+    places: dict[int, int] = {}
 
-    handle: makes a tag of what is no plain data. node_of: the prelude's class that a value is an instance of, by name, or
-    None. known: by id, mutable values that the other end has already, under their number in its own packing. nodes: by id,
-    the same for instances of the prelude's classes. Raises ValueError for what is nested too deeply.
-    """
+    def item(v: object) -> object:
+        kind = type(v)
+        if kind in SCALARS or (kind is int and -LARGE <= v < LARGE):
+            return v
+        place = places.setdefault(id(v), len(values))
+        if place == len(values):
+            values.append(v)
+        return [place]
 
-    def __init__(self, handle: Callable, node_of: Callable, known: dict | None = None, nodes: dict | None = None):
-        self.handle, self.node_of = handle, node_of
-        self.known, self.known_nodes = known or {}, nodes or {}
-        self.numbers: dict[int, int] = {}  # of the mutable values packed here, by id
-        self.kept: list = []  # those values, in the order of their numbers
-        self.table: list = []  # one entry a node: [class, its number at the other end or None, attributes]
-        self.places: dict[int, int] = {}  # of the nodes in the table, by id
-        self.kept_nodes: list = []  # in the table's order: kept alive, so that no other object takes an id
-
-    def pack(self, value: object) -> object:
-        return self._pack(value, 0)
-
-    def finish(self) -> list:
-        """The table of nodes, with their attributes: after all values of the message are packed."""
-        place = 0
-        while place < len(self.table):  # it grows meanwhile
-            attributes = vars(self.kept_nodes[place]).items()
-            self.table[place][2] = [[name, self._pack(v, 0)] for name, v in attributes if type(name) is str]
-            place += 1
-        return self.table
-
-    def _pack(self, value: object, depth: int) -> object:
-        kind = type(value)
-        if value is None or kind is bool or kind is str:
-            return value
-        if kind is int:
-            return value if -(1 << 63) < value < 1 << 63 else {"int": hex(value)}
-        if kind is float:
-            return {"float": value.hex()}
-        if depth > MAX_DEPTH:
-            raise ValueError(f"nested more than {MAX_DEPTH} deep")
-        if kind is bytes:
-            return {"bytes": value.hex()}
-        mutable = kind in MUTABLE or is_array(value)
-        if mutable and id(value) in self.known:
-            return {"same": self.known[id(value)]}
-        if mutable and id(value) in self.numbers:
-            return {"again": self.numbers[id(value)]}
-        packed = self._content(value, kind, depth)
-        if mutable:
-            self.numbers[id(value)] = len(self.kept)
-            self.kept.append(value)
-        return packed
-
-    def _content(self, value: object, kind: type, depth: int) -> object:
-        if kind is list:
-            return [self._pack(v, depth + 1) for v in value]
-        if kind is dict:
-            return {"dict": [[self._pack(k, depth + 1), self._pack(v, depth + 1)] for k, v in value.items()]}
-        if kind in TAG:
-            return {TAG[kind]: [self._inner(v, depth + 1) for v in BUILT[TAG[kind]][1](value)]}
-        if _is_builtin(value):
-            return {"type": value.__name__}
-        if is_array(value):
-            return {"ndarray": [self._inner(value.ravel().tolist(), depth + 1), str(value.dtype), list(value.shape)]}
-        numpy = sys.modules.get("numpy")
-        if numpy is not None and isinstance(value, numpy.generic):
-            return self._pack(value.item(), depth)
-        home = f"{kind.__module__}.{kind.__qualname__}" if type(kind.__module__) is str else ""
-        if home in LIBRARY and library(home) is kind:
-            return {"library": [home, [self._inner(v, depth + 1) for v in LIBRARY[home](value)]]}
-        for tag, view in VIEWS.items():
-            if kind is view:
-                return {tag: [self._inner(v, depth + 1) for v in value]}
-        if is_namedtuple(kind) and not kind.__module__.startswith("solution"):
-            return {"namedtuple": [kind.__name__, list(kind._fields), [self._inner(v, depth + 1) for v in value]]}
-        name = self.node_of(value)
-        return self.handle(value, self) if name is None else {"node": self._place(value, name)}
-
-    def _inner(self, value: object, depth: int) -> object:
-        """A part that the value's constructor takes, which has no identity of its own."""
-        return [self._pack(v, depth + 1) for v in value] if type(value) is list else self._pack(value, depth)
-
-    def _place(self, node: object, name: str) -> int:
-        place = self.places.get(id(node))
-        if place is None:
-            place = self.places[id(node)] = len(self.table)
-            self.table.append([name, self.known_nodes.get(id(node)), []])
-            self.kept_nodes.append(node)
-        return place
+    root = item(value)
+    return root, [node_of(v, item) for v in values]  # which grows meanwhile
 
 
-class Unpacker:
-    """The other way. class_of: the receiver's own class of a name, which raises KeyError for one that it hasn't.
+def items_of(values: list | tuple, item: Callable) -> list:
+    kinds = set(map(type, values))
+    if kinds <= SCALARS or (kinds == {int} and min(values) >= -LARGE and max(values) < LARGE):
+        return list(values)
+    return [item(v) for v in values]
 
-    kept, nodes: what this end packed before, to which "same" and the nodes of the table refer. `unhandle(tag, content)` for
-    tags that are none of ours. Raises ValueError, TypeError, KeyError, IndexError, AttributeError.
-    """
 
-    def __init__(self, unhandle: Callable, class_of: Callable, table: list, kept: list = (), nodes: list = ()):
-        self.unhandle, self.kept, self.table = unhandle, kept, table
-        self.built: list = []
-        self.nodes = [object.__new__(class_of(name)) if was is None else nodes[was] for name, was, _ in table]
+def plain_node(value: object, item: Callable) -> list | None:
+    """The node of immutable plain data, None for all else."""
+    kind = type(value)
+    if kind is tuple or kind is frozenset:
+        return [kind.__name__, items_of(list(value), item)]
+    if kind is int:
+        return ["int", [hex(value)]]
+    if value is ...:
+        return ["...", []]
+    if kind is bytes:
+        return ["bytes", [value.hex()]]
+    if kind in VIEWS:
+        return [VIEWS[kind], items_of(list(value), item)]
+    if (name := built_class(kind)) and _constructible(value):
+        return ["built", [item(v) for v in BUILT[name](value)], *name]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic) and type(single := value.item()) is not kind:
+        return ["same", [item(single)]]
+    return None
 
-    def finish(self) -> None:
-        """Give the nodes their attributes: after all values of the message are unpacked, in the order they were packed."""
-        for node, (_, _, attributes) in zip(self.nodes, self.table, strict=True):
-            content = {str(name): self.unpack(packed) for name, packed in attributes}
-            vars(node).clear()
-            vars(node).update(content)
 
-    def unpack(self, value: object) -> object:
-        if type(value) is list:
-            return self._number([self.unpack(v) for v in value])
-        if type(value) is not dict:
-            return value
-        ((tag, content),) = value.items()
-        if tag == "float":
-            return float.fromhex(content)
-        if tag == "int":
-            return int(content, 16)
-        if tag == "bytes":
-            return bytes.fromhex(content)
-        if tag == "dict":
-            return self._number({self.unpack(k): self.unpack(v) for k, v in content})
-        if tag == "node":
-            return self.nodes[content]
-        if tag == "same":
-            return self.kept[content]
-        if tag == "again":
-            return self.built[content]
-        if tag == "type" and isinstance(kind := vars(builtins).get(content), type):
-            return kind
-        if tag == "ndarray":
-            numbers, dtype, shape = content
-            if not NUMERIC.fullmatch(dtype):
-                raise ValueError(f"dtype {dtype!r}")
-            import numpy
+def built_class(kind: type) -> tuple[str, str] | None:
+    if kind not in _built_classes:
+        found = (name for name in BUILT if getattr(sys.modules.get(name[0]), name[1], None) is kind)
+        _built_classes[kind] = next(found, None)
+    return _built_classes[kind]
 
-            return self._number(numpy.array(self._inner(numbers), dtype=numpy.dtype(dtype)).reshape(shape))
-        if tag == "library":
-            home, arguments = content
-            if home not in LIBRARY:
-                raise ValueError(f"{home!r} is no type that crosses")
-            return library(home, load=True)(*map(self._inner, arguments))
-        if tag == "namedtuple":
-            name, fields, values = content
-            return namedtuple(str(name), tuple(fields))(*map(self._inner, values))
-        if tag in VIEWS:
-            parts = [self._inner(v) for v in content]
-            return dict.fromkeys(parts).keys() if tag == "keys" else dict(parts).items()
-        if tag in BUILT:
-            built = BUILT[tag][0](*map(self._inner, content))
-            return self._number(built) if BUILT[tag][0] in MUTABLE else built
-        return self.unhandle(tag, content, self)
 
-    def _inner(self, value: object) -> object:
-        return [self.unpack(v) for v in value] if type(value) is list else self.unpack(value)
+def _constructible(value: object) -> bool:
+    zone = getattr(value, "tzinfo", None)
+    return zone is None or built_class(type(zone)) is not None
 
-    def _number(self, value: object) -> object:
-        self.built.append(value)
-        return value
+
+def build(node: list, values: list) -> object:
+    """Immutable plain data from its node and the values in it. Raises ValueError, TypeError and the like."""
+    tag = node[0]
+    if tag == "tuple":
+        return tuple(values)
+    if tag == "frozenset":
+        return frozenset(values)
+    if tag == "int":
+        return int(values[0], 16)
+    if tag == "bytes":
+        return bytes.fromhex(values[0])
+    if tag == "same":
+        return values[0]
+    if tag == "...":
+        return ...
+    if tag == "dict_keys":
+        return dict.fromkeys(values).keys()
+    if tag == "dict_values":
+        return dict(enumerate(values)).values()
+    if tag == "dict_items":
+        return dict(values).items()
+    if tag == "built" and (name := (node[2], node[3])) in BUILT:
+        kind = getattr(importlib.import_module(name[0]), name[1])
+        if name in (("datetime", "time"), ("datetime", "datetime")):
+            return kind(*values[:-1], fold=values[-1])
+        return kind(*values)
+    raise ValueError(f"{tag!r} is no kind of data")
+
+
+# -- what both ends hold a copy of: each brought up to date where the other has changed it
+
+
+def copied_node(value: object, item: Callable, number: int, unchanged: bool) -> list | None:
+    """[tag, contents or None where they are unchanged, number, ...] of mutable data, None for all else."""
+    kind = type(value)
+    if COPIED.get(kind.__name__) is kind:
+        held = None if unchanged else [value.hex()] if kind is bytearray else items_of(state(value), item)
+        node = [kind.__name__, held, number]
+        if kind is collections.deque:
+            node.append(value.maxlen)
+        elif kind is collections.defaultdict:
+            node.append(item(value.default_factory))
+        return node
+    if is_array(value):
+        data = None if unchanged else [binascii.b2a_base64(value.tobytes(), newline=False).decode()]
+        return ["ndarray", data, number, str(value.dtype), list(value.shape)]
+    return None
 
 
 def is_array(value: object) -> bool:
@@ -276,78 +213,53 @@ def is_array(value: object) -> bool:
     return numpy is not None and type(value) is numpy.ndarray and NUMERIC.fullmatch(str(value.dtype)) is not None
 
 
-def is_namedtuple(kind: type) -> bool:
-    fields = getattr(kind, "_fields", None)
-    return issubclass(kind, tuple) and type(fields) is tuple and all(type(f) is str for f in fields)
+def new_copy(node: list) -> object:
+    """An empty one of this kind; fill() puts in what it holds."""
+    if node[0] == "deque":
+        return collections.deque(maxlen=node[3])
+    if node[0] == "ndarray":
+        if not NUMERIC.fullmatch(node[3]) or not 0 <= math.prod(node[4]) <= MAX_MESSAGE:
+            raise ValueError(f"an array of {node[3]!r}")
+        return importlib.import_module("numpy").empty(node[4], dtype=node[3])
+    return COPIED[node[0]]()
 
 
-@functools.cache
-def namedtuple(name: str, fields: tuple[str, ...]) -> type:
-    return collections.namedtuple(name, fields)
-
-
-def library(home: str, load: bool = False) -> type | None:
-    """A type of LIBRARY, where its module is loaded."""
-    module, _, name = home.partition(".")
-    found = importlib.import_module(module) if load else sys.modules.get(module)
-    return getattr(found, name, None)
-
-
-def _is_builtin(value: object) -> bool:
-    return (
-        isinstance(value, type) and vars(builtins).get(value.__name__) is value and not issubclass(value, BaseException)
-    )
-
-
-def contents(value: object) -> object:
-    """The plain data in an instance of a subclass, read by the base type's own methods. Raises TypeError for others."""
-    for base in BASES:
+def state(value: object) -> list:
+    """What is in it, as a flat list, by the methods of its plain base; two are the same if their items are identical."""
+    for base in MUTABLE:
         if isinstance(value, base):
             if base is dict:
-                return dict(dict.items(value))
-            if base is list:
-                return list(list.__iter__(value))
-            if base is int:
-                return int.__index__(value)
-            if base is float:
-                return float.fromhex(float.hex(value))
-            if base in (str, bytes):
-                return base.__getitem__(value, slice(None))
-            return base(*BUILT[TAG[base]][1](value))
+                ordered = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
+                return [x for pair in ordered.items(value) for x in pair]
+            return [bytes(value)] if base is bytearray else list(base.__iter__(value))
+    if is_array(value):
+        return [value.tobytes()]
     raise TypeError(f"{type(value).__name__} is no plain data")
 
 
-def is_mutable(value: object) -> bool:
-    return isinstance(value, MUTABLE) or is_array(value) or (type(value) is tuple and any(map(is_mutable, value)))
+def same_state(before: list, after: list) -> bool:
+    if len(before) == len(after) == 1 and type(before[0]) is type(after[0]) is bytes:
+        return before == after
+    return len(before) == len(after) and all(map(operator.is_, before, after))
 
 
-def put_back(old: object, new: object) -> None:
-    """Make a mutable argument look as the callee left it, keeping its identity, and that of what it still holds."""
-    if type(old) is not type(new) or old is new:
-        return
-    if isinstance(old, list) and len(old) == len(new):
-        for i, (before, after) in enumerate(zip(old, new, strict=True)):
-            if is_mutable(before) and type(before) is type(after):
-                put_back(before, after)
-            else:
-                old[i] = after
-    elif isinstance(old, (list, bytearray)):
-        old[:] = new
-    elif is_array(old):
-        if old.shape == new.shape:
-            old[...] = new
-    elif isinstance(old, dict):
-        kept = {k: old[k] for k in old if k in new and is_mutable(old[k]) and type(old[k]) is type(new[k])}
-        for key, before in kept.items():
-            put_back(before, new[key])
-        old.clear()
-        old.update(new | kept)
-    elif isinstance(old, set):
-        old.clear()
-        old.update(new)
-    elif isinstance(old, collections.deque):
-        old.clear()
-        old.extend(new)
-    elif isinstance(old, tuple):
-        for before, after in zip(old, new, strict=False):
-            put_back(before, after)
+def fill(value: object, values: list) -> None:
+    """Put in what the other end says it holds; the object stays the same one."""
+    if isinstance(value, list):
+        list.__setitem__(value, slice(None), values)
+    elif isinstance(value, dict):
+        ordered = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
+        ordered.clear(value)
+        ordered.update(value, zip(values[::2], values[1::2], strict=True))
+    elif isinstance(value, set):
+        set.clear(value)
+        set.update(value, values)
+    elif isinstance(value, collections.deque):
+        collections.deque.clear(value)
+        collections.deque.extend(value, values)
+    elif isinstance(value, bytearray):
+        bytearray.__setitem__(value, slice(None), bytes.fromhex(values[0]))
+    else:
+        numpy = importlib.import_module("numpy")
+        data = numpy.frombuffer(binascii.a2b_base64(values[0]), dtype=value.dtype)
+        value[...] = data.reshape(value.shape)
