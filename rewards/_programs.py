@@ -45,9 +45,13 @@ def is_stub(code: str) -> bool:
     if len(code) > 10_000:
         return False
     try:
-        functions = [n for n in ast.walk(ast.parse(code)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        nodes = list(ast.walk(ast.parse(code)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
+    kinds = ast.FunctionDef, ast.AsyncFunctionDef
+    functions = [n for n in nodes if isinstance(n, kinds)]
+    if any(isinstance(n, ast.ClassDef) and not any(isinstance(m, kinds) for m in n.body) for n in nodes):
+        return False  # class MyError(ValueError): pass
     return bool(functions) and all(idle(statement) for function in functions for statement in function.body)
 
 
@@ -76,7 +80,8 @@ def fences(text: str) -> list[tuple[str, str, tuple[int, int]]]:
         count = len(mark) - len(mark.lstrip(mark[:1])) if mark[:1] in ("`", "~") else 0
         if not opening:
             if count >= 3 and "`" not in mark[count:]:
-                opening, indent, body, start = mark[:count], begin, [], position + len(line) + 1
+                opening, body, start = mark[:count], [], position + len(line) + 1
+                indent = begin - line[:begin].count("\ufeff")
                 language = LANGUAGE.match(mark[count:].lower())[1]
         elif mark[:1] == opening[0] and count >= len(opening) and count == len(mark):
             found.append((language, "\n".join(body), (start, position)))

@@ -61,7 +61,7 @@ def run(code: str, before: str = "") -> None:
 
 
 def _flush(stream: object) -> None:
-    if not getattr(stream, "closed", False):
+    if stream is not None and not getattr(stream, "closed", False):
         stream.flush()
 
 
