@@ -33,6 +33,11 @@ def _part(part: str | dict) -> str:
     return part if isinstance(part, str) else part.get("text") or ""
 
 
+def printable(text: str) -> str:
+    """Model text must not steer a terminal, nor fail on one that knows ASCII only."""
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
+
+
 def final_answer(text: str) -> str | None:
     """What the completion commits to, or None when it commits to nothing: see `extract`."""
     return extract(text)[0]

@@ -5,6 +5,7 @@ everything, patched builtins, searching the heap for the asserts. So a program's
 asserts run in a tester process that gets only plain data from the candidate (rewards/_sandbox/).
 
     python -m rewards.code_tests --doctor     # which isolation this machine gives, why, and what it doesn't cover
+    python -m rewards.code_tests --explain --completion completion.txt --tests tests.json    # why, test by test
 """
 
 import argparse
@@ -15,6 +16,7 @@ import re
 import time
 from collections.abc import Generator
 from decimal import Decimal
+from pathlib import Path
 from typing import NamedTuple
 
 from rewards._programs import extract
@@ -182,8 +184,27 @@ def doctor() -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m rewards.code_tests", description=__doc__.split("\n")[0])
-    parser.add_argument("--doctor", action="store_true", required=True, help="which isolation this machine gives")
-    parser.parse_args()
-    raise SystemExit(doctor())
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--doctor", action="store_true", help="which isolation this machine gives")
+    what.add_argument("--explain", action="store_true", help="why a completion earns what it does, test by test")
+    parser.add_argument("--completion", metavar="FILE", help="the whole completion, for --explain")
+    parser.add_argument("--tests", metavar="FILE", help="the row's tests as JSON, for --explain")
+    options = parser.parse_args()
+    if options.doctor:
+        return doctor()
+    if not options.completion or not options.tests:
+        parser.error("--explain needs --completion FILE and --tests FILE")
+    from rewards._explain import explain
+
+    try:
+        completion, tests = (Path(path).read_text(encoding="utf-8") for path in (options.completion, options.tests))
+        print("\n".join(explain(completion, tests)))
+    except (OSError, UnicodeDecodeError, NoIsolation) as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

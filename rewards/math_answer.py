@@ -22,7 +22,7 @@ from rewards._math.latex import Malformed, TooCostly, Unsupported
 from rewards._math.spelling import normalize
 from rewards._math.structure import Node, read
 from rewards._math.words import YES_OR_NO, canonical, same_words
-from rewards._text import extract, text_of
+from rewards._text import extract, printable, text_of
 
 MAX_ANSWER = 1000  # characters: a longer final answer is junk
 # a unit of one letter, which beside a formula would be a variable: 5 m, 5 m/s
@@ -170,11 +170,6 @@ def main() -> None:
         lines.append(f"read as  {shown[1]}")
     lines += [f"decided  by {verdict.path}: {verdict.reason}", f"score    {verdict.score}"]
     print("\n".join(map(printable, lines)))
-
-
-def printable(text: str) -> str:
-    """Model text must not steer a terminal, nor fail on one that knows ASCII only."""
-    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
 
 
 if __name__ == "__main__":

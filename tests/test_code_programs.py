@@ -1,8 +1,11 @@
 """The front of code_tests: which program a completion commits to, which tests a row holds, and what a program prints."""
 
 import json
+import subprocess
+import sys
 
 import pytest
+from conftest import REPO
 
 from rewards import code_tests as module
 from rewards._programs import extract
@@ -130,3 +133,28 @@ def test_the_same_metrics_with_and_without_a_sandbox(monkeypatch):
     monkeypatch.setattr(module, "shared", refuse)
     *without, score_without = names()
     assert with_one == without and (score_with, score_without) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    "completion, tests, told",
+    [
+        (
+            fenced("def one(): return 2"),
+            {"asserts": ["assert one() == 1", "assert one() == 2"]},
+            ["2 and 1", "passed", "1 of 2"],
+        ),
+        (fenced("def one(): raise KeyError('\x1b[31mno')"), {"asserts": ["assert one() == 1"]}, ["KeyError", "0 of 1"]),
+        (fenced("1/0"), {"asserts": ["assert one() == 1"]}, ["fails when it is loaded"]),
+        (fenced("while True: pass"), {"asserts": ["assert one() == 1"], "time_limit": 0.5}, ["ran out of time"]),
+        (fenced("print(4)"), {"cases": [{"input": "", "output": "5"}]}, ["wrote '4\\n', expected '5'"]),
+        ("it is one", {"asserts": ["assert one() == 1"]}, ["no program", "0.0"]),
+        (fenced(ONE), {"asserts": []}, ["ungradable"]),
+    ],
+)
+def test_a_score_is_explained_test_by_test(completion, tests, told, tmp_path):
+    (tmp_path / "completion").write_text(completion)
+    (tmp_path / "tests").write_text(json.dumps({"type": "stdin" if "cases" in tests else "assert"} | tests))
+    command = [sys.executable, "-m", "rewards.code_tests", "--explain"]
+    command += ["--completion", str(tmp_path / "completion"), "--tests", str(tmp_path / "tests")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, check=True)
+    assert all(words in done.stdout for words in told) and "\x1b" not in done.stdout, done.stdout

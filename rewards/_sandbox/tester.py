@@ -73,13 +73,30 @@ def run(fd: int, verdicts: int, tests: dict) -> None:
             exec(code, namespace)
         except wire.Closed:
             return tell(DIED)
-        except BaseException:
+        except BaseException as error:
             tell(DIED if peer.gone else FAILED)
+            if tests.get("explain") and not peer.gone:
+                tell(reason(error, trees[tests["done"]], namespace).encode())
         else:
             # a test may swallow every exception, the candidate's death among them
             tell(DIED if peer.gone else PASSED)
         if peer.gone:
             return
+
+
+def reason(error: BaseException, tree: ast.Module, namespace: dict[str, object]) -> str:
+    """In words why a test failed: what both sides of its comparison are, or what was raised."""
+    last = tree.body[-1]
+    if type(error) is AssertionError and isinstance(last, ast.Assert) and isinstance(last.test, ast.Compare):
+        try:
+            sides = [
+                eval(compile(ast.Expression(e), "side", "eval"), namespace)
+                for e in (last.test.left, *last.test.comparators)
+            ]
+            return f"{' and '.join(repr(side)[:200] for side in sides)} don't compare so"
+        except BaseException as raised:
+            error = raised
+    return f"{type(error).__name__}: {error}"[:400]
 
 
 def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: dict[str, object]) -> dict[str, object]:
