@@ -162,6 +162,23 @@ def test_doctor_names_the_tier_and_why(way):
     assert ("not user namespaces: " in told) == (way == "container")
 
 
+@pytest.mark.parametrize("way", ["user", "container"])
+def test_threads_are_limited_for_root_too(way):
+    bomb = (
+        "import threading, time\nthreading.stack_size(32768)\n"
+        "try:\n    while True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "except RuntimeError: print('no more')\ntime.sleep(20)"
+    )
+    code = (
+        "from rewards._sandbox.pool import Pool, Run\n"
+        f"def one():\n    outcome = yield Run('stdin', {bomb!r}, '', 10.0)\n    return outcome.why\n"
+        "print(Pool(workers=1).map([one()]))"
+    )
+    done = subprocess.run(launch(way, "-c", code), capture_output=True, text=True, cwd=REPO)
+    ended = "time" if os.geteuid() else "memory"  # the kernel refuses more threads to anyone but root
+    assert done.stdout == f"['{ended}']\n", (done.stdout, done.stderr)
+
+
 def test_root_in_a_container_can_still_import():
     """Another user id can't get to a Python below /root."""
     if os.geteuid() != 0:

@@ -43,6 +43,7 @@ TIERS = (NAMESPACES, USER_NAMESPACES, LANDLOCK)
 # of address space beyond the interpreter's own, a process; of memory in use, all processes of a program
 MEMORY_MB = 1024
 PROCESSES = 32
+TASKS = 256  # threads of all processes of a program, where the kernel doesn't limit them: it does not for root
 OTHERS = 1024  # more than ran when the worker started, where everything under the user id counts
 FILE_MB = 32
 STACK_MB = 64

@@ -257,7 +257,7 @@ def watch(pids: list[int], control: socket.socket, proc: int | None, tier: str) 
                 everyone = (
                     pids if tier == isolation.LANDLOCK else [p for p in os.listdir(proc) if p.isdigit() and p != "1"]
                 )
-                if memory_mb(proc, everyone) > isolation.MEMORY_MB:
+                if memory_mb(proc, everyone) > isolation.MEMORY_MB or tasks(proc, everyone) > isolation.TASKS:
                     return "memory"
     finally:
         os.close(handle)
@@ -267,6 +267,18 @@ def memory_mb(proc: int, pids: list) -> float:
     """What the processes of a program use beyond this worker's own image, which they share."""
     own = resident(proc, os.getpid())
     return sum(max(0, resident(proc, pid) - own) for pid in pids) * PAGE_MB
+
+
+def tasks(proc: int, pids: list) -> int:
+    """How many threads the processes of a program have: the kernel's limit on them doesn't bind root."""
+    total = 0
+    for pid in pids:
+        with (
+            contextlib.suppress(OSError),
+            open(f"{pid}/stat", opener=lambda path, flags: os.open(path, flags, dir_fd=proc)) as file,
+        ):
+            total += int(file.read().rpartition(")")[2].split()[17])
+    return total
 
 
 def resident(proc: int, pid: int | str) -> int:
