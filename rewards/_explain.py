@@ -19,7 +19,9 @@ def explain(text: str, tests: dict | str) -> list[str]:
         return ["ungradable: the tests are none that can be run, so the score is None"]
     code = extract(text)
     if code is None:
-        return ["no program: no closed python fence after the thoughts, or starter code alone; score 0.0"]
+        return [
+            "no program: there is no closed python fence after the thoughts, or it holds only starter code; score 0.0"
+        ]
     parts = row["cases"] if row["type"] == "stdin" else row["asserts"]
     lines = shared().map(one_test(code, row, part) for part in parts)
     passed = sum(line.startswith("passed") for line in lines)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import warnings
 
 MAX_CODE = 1 << 20  # characters
 PYTHON = ("python", "py", "pypy")
@@ -45,7 +46,9 @@ def is_stub(code: str) -> bool:
     if len(code) > 10_000:
         return False
     try:
-        nodes = list(ast.walk(ast.parse(code)))
+        with warnings.catch_warnings():  # of a program's own escape sequences: model text is not for the log
+            warnings.simplefilter("ignore")
+            nodes = list(ast.walk(ast.parse(code)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     kinds = ast.FunctionDef, ast.AsyncFunctionDef

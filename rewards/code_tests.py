@@ -48,8 +48,9 @@ def code_tests(
       {"type": "stdin", "cases": [{"input": str, "output": str}, ...], "time_limit": seconds}
       {"type": "assert", "setup": str, "asserts": [str, ...], "time_limit": seconds}
     Both take "prelude", Python that is run before the program and that the tests see as well (imports, ListNode and its
-    helpers), and "float_tolerance", up to which two floats are equal, absolute or relative. Asserts share one run of the module. They may import the standard library, NumPy, and from `solution`; what they bind
-    themselves is theirs, and an object of the candidate is no evidence: it has no truth value, and equals no literal.
+    helpers), and "float_tolerance", up to which two floats are equal, absolute or relative. Asserts share one run of the
+    module. They may import the standard library, NumPy, sortedcontainers, and from `solution`; what they bind themselves is
+    theirs, and an object of the candidate proves nothing: it has no truth value, and equals no literal.
     None where the tests are unusable (none at all, another import, one that runs nothing), and for all where this machine
     allows no isolation: nothing is ever run without.
     Raises SandboxDied when the sandbox can't be kept alive; that is never a 0.0.
@@ -110,9 +111,8 @@ def judge_asserts(code: str, tests: dict) -> Generator[Run, Outcome, Verdict]:
     """All asserts on one run of the module; after one that ends it, the rest on a fresh run."""
     asserts = tests["asserts"]
     passed = timeouts = over_limits = done = 0
-    before = (
-        f"{tests['prelude']}\n{records.source(tests['setup'])}"  # classes such as ListNode are the program's as well
-    )
+    # classes of the tests' such as ListNode are the program's as well
+    before = f"{tests['prelude']}\n{records.source(tests['setup'])}"
     while done < len(asserts):
         data, left = json.dumps(tests | {"done": done}), len(asserts) - done
         outcome = yield Run("assert", code, data, tests["time_limit"], count=left, prelude=before)

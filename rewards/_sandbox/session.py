@@ -323,7 +323,7 @@ class Session:
         kind = self.error_class(node[3], text)
         try:
             error = kind(*args) if kind.__module__ == "builtins" else kind.__new__(kind, *args)
-        except Exception:
+        except Exception:  # a builtin class that wants other arguments, as UnicodeDecodeError does
             error = kind.__new__(kind, *args)
         error.args = tuple(args)
         vars(error).update(zip(names, attributes, strict=True))
