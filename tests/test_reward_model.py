@@ -173,14 +173,17 @@ def arguments(config: str, base: str, folder) -> list[str]:
     return ["--config", path, "--model_name_or_path", base, "--output_dir", str(folder)]
 
 
+@pytest.fixture(scope="module")
+def other_answers(tmp_path_factory) -> str:
+    """Other answers to the sums trained on: from 68 one-digit sums nothing this small learns to check the rest."""
+    rows = preferences.load("train", digits=1, rows=300, seed=1)
+    rows = rows.select_columns(["prompt", "chosen", "rejected", "first_error"]).to_list()
+    return write(tmp_path_factory.mktemp("rows") / "others.jsonl", rows)
+
+
 @pytest.mark.parametrize("config", ["tiny", "tiny-step"])
-def test_a_reward_model_learns(base, tmp_path, config):
-    """Measured on other answers to the sums trained on: from 68 one-digit sums nothing this small learns to check the rest."""
-    others = preferences.load("train", digits=1, rows=300, seed=1).select_columns(
-        ["prompt", "chosen", "rejected", "first_error"]
-    )
-    path = write(tmp_path / "others.jsonl", others.to_list())
-    run_reward_model(*arguments(config, base, tmp_path / "run"), *STEPS, "--held_out_dataset", path)
+def test_a_reward_model_learns(base, other_answers, tmp_path, config):
+    run_reward_model(*arguments(config, base, tmp_path / "run"), *STEPS, "--held_out_dataset", other_answers)
     before, after = summary(tmp_path / "run")["before"], summary(tmp_path / "run")["after"]
     assert before["rows"] == after["rows"] == 300
     assert 0.3 < before["pair_accuracy"] < 0.7 and after["pair_accuracy"] > 0.85
@@ -190,15 +193,16 @@ def test_a_reward_model_learns(base, tmp_path, config):
 
 
 @pytest.mark.parametrize("config", ["tiny", "tiny-step"])
-def test_an_adapter_and_its_head_are_saved_and_score_as_trained(base, tmp_path, config):
-    lora = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "1e-2")
-    lora += ("--max_steps", "60", "--dataset_options", "{digits: 1, rows: 2000}")
-    run_reward_model(*arguments(config, base, tmp_path / "run"), *lora)
+def test_an_adapter_and_its_head_are_saved_and_score_as_trained(base, other_answers, tmp_path, config):
+    """What is measured after training is the saved adapter, loaded anew."""
+    lora = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "3e-3")
+    lora += ("--max_steps", "100", "--held_out_dataset", other_answers)
+    run_reward_model(*arguments(config, base, tmp_path / "run"), *STEPS, *lora)
     run = tmp_path / "run"
     saved = load_file(run / "adapter_model.safetensors")
     assert any("lora_A" in key for key in saved) and any(key.endswith("score.weight") for key in saved)
     before, after = summary(run)["before"], summary(run)["after"]
-    assert after["pair_accuracy"] > before["pair_accuracy"] + 0.1 and after["margin"] > 0.5
+    assert after["pair_accuracy"] > before["pair_accuracy"] + 0.15 and after["margin"] > 1
 
 
 def test_two_processes_share_the_pairs_and_write_one_summary(base, tmp_path):
