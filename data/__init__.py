@@ -1,9 +1,10 @@
 """Datasets as prompts: data/<name>.py is also the YAML key, a hub name or a local file works wherever a name does.
 
 Each module has SPLITS, a pure `to_row(raw) -> dict` and `load(split, **options) -> Dataset`. One that reads files also
-has COLUMNS, the raw columns that `to_row` needs, or a list of such shapes: by them a file or a hub set of the same shape
-is recognised. HUB is the one hub set that the module's name stands for; `features(raw)` gives the types of rows that may
-hold None.
+has COLUMNS, the raw columns that `to_row` needs, or a list of such shapes: by them, and by `fits(rows)` where columns say too
+little, a file or a hub set of the same shape is recognised; all others are read by data/_user_rows.py. HUB is the one hub
+set that the module's name stands for; `features(raw)` gives the types of rows that may hold None, and `why(row)` what such a
+row lacks, which becomes its column `unreadable`.
 """
 
 import difflib
@@ -12,9 +13,11 @@ import inspect
 import pkgutil
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 
-from data import _source, _templates
+from data import _source, _templates, _user_rows
+
+LOOKED_AT = 100
 
 
 def names() -> list[str]:
@@ -27,14 +30,20 @@ def is_file(name: str) -> bool:
     return _source.local_file(name) is not None
 
 
-def check(name: str, split: str | None = None, **options) -> None:
+def check(name: str, split: str | None = None, columns: dict[str, str] | None = None, **options) -> None:
     """Raises ValueError for what `load` would refuse by name: a set, a split or an option that isn't there. Reads nothing."""
     if Path(name).suffix in _source.FORMATS:
         return  # a file, which need not be there yet
-    module = _named(name)
+    module = None if columns and "/" in name else _named(name)
     if module is None and "/" not in name:
-        raise ValueError(f"dataset {name!r} is unknown: {_nearest(name, names())}, a local .jsonl file, or a hub name")
+        raise ValueError(
+            f"dataset {name!r} is unknown: {_nearest(name, names())}, a local file ({' '.join(_source.FORMATS)}), or a hub name"
+        )
     if module is not None:
+        if columns:
+            raise ValueError(
+                f"columns: {name!r} is data/{name}.py, which reads its own; they are for files and hub sets"
+            )
         if split is not None:
             _check(name, split, module.SPLITS)
         known = [p for p in inspect.signature(module.load).parameters if p != "split"]
@@ -42,38 +51,75 @@ def check(name: str, split: str | None = None, **options) -> None:
             raise ValueError(f"dataset {name!r} has no option {unknown[0]!r}: {_nearest(unknown[0], known)}")
 
 
-def load(name: str, split: str = "train", *, template: str | None = "chat", **options) -> Dataset:
+def load(name: str, split: str = "train", *, template: str | None = "chat", columns=None, **options) -> Dataset:
     """Rows of TRL's prompt-only, prompt-completion or preference format, in the dataset's own order.
 
-    name: a module of this package; a local .jsonl or .parquet file; or a hub name such as "openai/gsm8k".
+    name: a module of this package; a local .jsonl, .json, .csv or .parquet file; or a hub name such as "openai/gsm8k".
     split: one of the dataset's SPLITS. A file holds one split, and is read whole whichever is named.
     template: how a question becomes a prompt (data/_templates.py): "chat" gives messages, the others give text, and None
         leaves the messages as they are.
+    columns: {ours: theirs}, such as {"answer": "my_gold"}, of a file or a hub set; what it doesn't name is found by name.
     options: what the module's own `load` takes; with any other hub name, `config`, for a set that has several.
     Raises ValueError for an unknown name, split, template or option, for missing columns, and for a set without rows.
     """
+    return read(name, split, template=template, columns=columns, **options)[0]
+
+
+def read(name: str, split: str = "train", *, template: str | None = "chat", columns=None, **options):
+    """What `load` gives, and how the rows were read, in words."""
     if template is not None and template not in _templates.TEMPLATES:
         raise ValueError(f"template {template!r} is unknown: {_nearest(template, _templates.TEMPLATES)}")
     path = _source.local_file(name)
-    module = _named(name)
-    check(name, split, **options)
+    check(name, split, columns, **options)
+    module = None if columns and "/" in name else _named(name)
     if module is not None:
-        rows = module.load(split, **options)
+        rows, how = module.load(split, **options), f"data/{module.__name__.rpartition('.')[2]}.py"
     else:
         config = options.pop("config", None) if path is None else None
         if options:
             raise ValueError(f"dataset {name!r} is read as it is, and takes no option {next(iter(options))!r}")
-        raw = _source.read(path or name, split, config)
-        module = _fitting(name, raw.column_names)
-        _check(name, split, module.SPLITS)
-        types = module.features(raw.features) if hasattr(module, "features") else None
-        rows = _source.to_rows(raw, module.to_row, types)
+        text = _user_rows.TEXT | {theirs for ours, theirs in (columns or {}).items() if ours in _user_rows.NAMES}
+        raw = _source.read(path or name, split, config, text)
+        if len(raw) == 0:
+            raise ValueError(f"dataset {name!r}, split {split!r}, has no rows")
+        rows, how = _as_it_is(name, _user_rows.renamed(name, raw, columns) if columns else raw)
     if len(rows) == 0:
         raise ValueError(f"dataset {name!r}, split {split!r}, has no rows")
     if template is None:
-        return rows
+        return rows, how
     types = _templates.features(rows.features, template)
-    return _source.mapped(rows, _templates.render, fn_kwargs={"template": template}, features=types)
+    return _source.mapped(rows, _templates.render, fn_kwargs={"template": template}, features=types), how
+
+
+def _as_it_is(name: str, raw: Dataset) -> tuple[Dataset, str]:
+    """The rows of a file or a hub set, with all their other columns, and how they were read."""
+    module, shape = _fitting(name, raw.column_names)
+    if module is not None and hasattr(module, "fits") and not module.fits(raw.select(range(min(len(raw), LOOKED_AT)))):
+        module = None
+    if module is not None:
+        roles, how = None, module.__name__.rpartition(".")[2]
+        types = module.features(raw.features) if hasattr(module, "features") else None
+        taken, unread = set(shape), hasattr(module, "why")
+    else:
+        roles = _user_rows.roles_of(name, raw)
+        how, types, unread = _user_rows.described(roles), _user_rows.features(roles), True
+        taken = {path for role, path in roles.items() if role != "answer"}
+    if unread:
+        types = Features((types or {}) | {"unreadable": Value("string")})
+    fn_kwargs = {"module": module and how, "roles": roles}
+    rows = _source.mapped(raw, _row, fn_kwargs=fn_kwargs, features=types, remove_columns=raw.column_names)
+    if unread and not any(rows["unreadable"]):
+        rows = rows.remove_columns("unreadable")
+    others = [c for c in raw.column_names if c not in taken and c not in rows.column_names]
+    return _source.beside(rows, raw.select_columns(others)), how + (
+        f", beside it {', '.join(others)}" if others else ""
+    )
+
+
+def _row(raw: dict, module: str | None, roles: dict[str, str] | None) -> dict:
+    reader = _module(module) if module else _user_rows
+    row = reader.to_row(raw) if module else reader.to_row(raw, roles)
+    return row | ({"unreadable": reader.why(row)} if hasattr(reader, "why") else {})
 
 
 def _named(name: str):
@@ -89,23 +135,16 @@ def _check(name: str, split: str, splits: tuple[str, ...]) -> None:
 
 
 def _fitting(name: str, columns: list[str]):
-    """The module whose raw rows have this dataset's columns; of several, the one that needs the most of them."""
-    shapes = [(n, shape) for n in names() for shape in _shapes(_module(n))]
-    fits = [(n, shape) for n, shape in shapes if set(shape) <= set(columns)]
-    best = sorted({n for n, shape in fits if len(shape) == max(len(s) for _, s in fits)})
-    if len(best) == 1:
-        return _module(best[0])
-    if best:
+    """The module whose raw rows have these columns, and the shape; of several, the one that needs the most of them.
+
+    (None, ()) where they are of no such shape. Raises ValueError where they are of several.
+    """
+    shapes = [(n, shape) for n in names() for shape in _shapes(_module(n)) if set(shape) <= set(columns)]
+    longest = max((len(shape) for _, shape in shapes), default=0)
+    best = {n: shape for n, shape in shapes if len(shape) == longest}
+    if len(best) > 1:
         raise ValueError(f"dataset {name!r} has the columns of several sets: {', '.join(best)}. Leave those of one")
-    # a shape that only adds to another of its module is no other way to be read
-    shapes = [(n, s) for n, s in shapes if not any(n == m and set(o) < set(s) for m, o in shapes)]
-    nearest, shape = max(shapes, key=lambda fit: len(set(fit[1]) & set(columns)))
-    missing = ", ".join(c for c in shape if c not in columns)
-    needs = "; ".join(f"{n} needs {', '.join(shape)}" for n, shape in shapes)
-    raise ValueError(
-        f"dataset {name!r} has the columns {', '.join(columns) or 'none'}: "
-        f"nearest is {nearest}, without {missing} ({needs})"
-    )
+    return (_module(next(iter(best))), *best.values()) if best else (None, ())
 
 
 def _shapes(module) -> list[tuple[str, ...]]:

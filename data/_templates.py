@@ -21,13 +21,19 @@ ANSWERS = ("completion", "chosen", "rejected")
 def render(row: dict, template: str = "chat") -> dict:
     """A row put into a template; its `completion`, `chosen` and `rejected`, where it has them, follow suit.
 
-    Messages get the template's system message, unless they bring one of their own. Text is made of the prompt's last
-    message: the turns before it are left out. None, of a row that couldn't be read, stays None.
+    Messages get the template's system message, unless they bring one of their own. Text is made of one question. None, of a
+    row that couldn't be read, stays None. Raises ValueError for a template of text where the prompt has more than a question.
     """
     text, prompt = TEMPLATES[template], row["prompt"]
     if text is None:
         instructed = bool(prompt) and prompt[0]["role"] == "system"
         return row | {"prompt": prompt if instructed else [{"role": "system", "content": SYSTEMS[template]}, *prompt]}
+    if len(prompt) > 1 and not row.get("unreadable"):
+        more = "a system message of its own" if prompt[0]["role"] == "system" else "earlier turns"
+        raise ValueError(
+            f"template {template!r} makes text of one question, and a prompt has {more} ({prompt[0]['content'][:60]!r}): say "
+            "template: null for the messages as they are, or chat"
+        )
     row = row | {"prompt": text.replace("{question}", prompt[-1]["content"] if prompt else "")}
     for answer in ANSWERS:
         if row.get(answer) is not None:

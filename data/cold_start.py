@@ -35,9 +35,10 @@ def load(split: str, *, digits: int = 2, rows: int = 1000, seed: int = 0) -> Dat
 
 
 def to_row(raw: dict) -> dict:
-    """One user message and the assistant's tagged answer to it; KEPT columns stay, system messages go.
+    """The turns up to the user's last, a system message of its own among them, and the assistant's tagged answer; KEPT
+    columns stay.
 
-    `completion` is None where there isn't one question with one answer that `tagged` can read. Recipes count such rows
+    `completion` is None where there is no question with one answer that `tagged` can read. Recipes count such rows
     and leave them out.
     """
     if "completion" in raw:
@@ -47,14 +48,27 @@ def to_row(raw: dict) -> dict:
     else:
         turns = _source.messages(raw["messages"])
         answer = turns[-1:]
-    prompt = [m for m in turns[: len(turns) - len(answer)] if m["role"] != "system"]
-    roles = [m["role"] for m in prompt + answer]
-    asked = roles == ["user", "assistant"] and prompt[0]["content"].strip()
+    prompt = turns[: len(turns) - len(answer)]
+    roles = [m["role"] for m in prompt[-1:] + answer]
+    asked = roles == ["user", "assistant"] and prompt[-1]["content"].strip()
     text = tagged(answer[0]["content"]) if asked else None
     return {
         "prompt": prompt,
         "completion": [{"role": "assistant", "content": text}] if text else None,
     } | {column: raw[column] for column in KEPT if column in raw}
+
+
+def fits(raw: Dataset) -> bool:
+    """Whether half of the rows have thoughts; others are demonstrations as they are."""
+    column = "completion" if "completion" in raw.column_names else "messages"
+    texts = [m if isinstance(m, str) else "".join(t["content"] for t in _source.messages(m)) for m in raw[column]]
+    return not any(texts) or sum("<think>" in text for text in texts) >= sum(map(bool, texts)) / 2
+
+
+def why(row: dict) -> str | None:
+    """What a row lacks, that could not be read."""
+    asked = row["prompt"] and row["prompt"][-1]["role"] == "user" and row["prompt"][-1]["content"].strip()
+    return None if row["completion"] else "no thoughts in one <think> block before an answer" if asked else "no prompt"
 
 
 def features(raw: Features) -> Features:

@@ -17,6 +17,12 @@ def load(split: str) -> Dataset:
     return _source.to_rows(_source.read(HUB, split, config="main"), to_row)
 
 
+def fits(raw: Dataset) -> bool:
+    """Whether half of the answers are worked solutions, with their `####`; others are golds as they are."""
+    answers = [answer for answer in raw["answer"] if answer is not None]
+    return 2 * sum("####" in str(answer) for answer in answers) >= len(answers)
+
+
 def to_row(raw: dict) -> dict:
     """`answer` is None where the solution has no `####`, or there is no question: such a row can't be graded."""
     _, found, gold = str(raw["answer"] or "").rpartition("####")

@@ -86,6 +86,11 @@ def to_row(raw: dict) -> dict:
     } | {column: raw[column] for column in KEPT if column in raw}
 
 
+def why(row: dict) -> str | None:
+    """What a row lacks, that could not be read."""
+    return None if row["chosen"] else "no two answers to one prompt" if row["prompt"] else "no prompt that both share"
+
+
 def features(raw: Features) -> Features:
     """The types of what `to_row` gives: a thousand broken rows in front would leave them unknown."""
     kept = {column: raw[column] for column in KEPT if column in raw}

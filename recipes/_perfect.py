@@ -13,7 +13,7 @@ def completion(row: dict, prefilled_think: bool = False) -> str | None:
     """
     if row.get("target") is not None and row.get("nums"):
         answer = countdown(row["nums"], row["target"])
-    elif row.get("solution"):
+    elif row.get("tests") and row.get("solution"):
         answer = f"\n```python\n{row['solution']}\n```\n"
     else:
         answer = row.get("answer")

@@ -1,5 +1,6 @@
 """The rows that a run trains on and those it is measured with: the keys that name them, and which can't be used."""
 
+import difflib
 import inspect
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,14 +11,25 @@ import data
 import rewards
 from recipes import _common as common
 
+# what trainers pass to a reward beside the dataset's columns
+TRAINERS = ("completions", "prompts", "completion_ids", "prompt_ids", "trainer_state", "log_metric", "log_extra")
+
 
 @dataclass(kw_only=True)
 class DatasetArgs:
-    dataset: str = field(metadata={"help": "a module of data/, a hub name, or a local .jsonl or .parquet file"})
+    dataset: str = field(
+        metadata={"help": "a module of data/, a hub name, or a local .jsonl, .json, .csv or .parquet file"}
+    )
     dataset_split: str = field(default="train", metadata={"help": "split to train on"})
     dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
+    columns: dict[str, str] | None = field(
+        default=None,
+        metadata={
+            "help": "of a file or a hub set: {prompt: its question, answer: its gold}; null: found by their names"
+        },
+    )
     template: Literal["chat", "boxed", "r1_zero", "plain"] | None = field(
-        default="chat",
+        default=None,
         metadata={"help": "how a question becomes a prompt: data/_templates.py; null: messages as they are"},
     )
     held_out: int = field(
@@ -42,6 +54,10 @@ class SampledArgs:
 
 @dataclass(kw_only=True)
 class RewardArgs(DatasetArgs):
+    template: Literal["chat", "boxed", "r1_zero", "plain"] | None = field(
+        default="chat",
+        metadata={"help": "how a question becomes a prompt: data/_templates.py; null: messages as they are"},
+    )
     rewards: dict[str, float] = field(metadata={"help": "name -> weight; the first one named is the accuracy"})
     reward_options: dict[str, dict] = field(
         default_factory=dict,
@@ -57,7 +73,7 @@ def check_dataset(given: dict) -> None:
     """Refuse names, splits and options of sets that this project makes or knows, before anything loads. Raises ValueError."""
     options = given.get("dataset_options") or {}
     if "dataset" in given:
-        data.check(given["dataset"], given.get("dataset_split"), **options)
+        data.check(given["dataset"], given.get("dataset_split"), given.get("columns"), **options)
     if given.get("held_out") and (other := given.get("held_out_dataset")):
         same = options if other == given.get("dataset") else {}
         data.check(other, given.get("held_out_split"), **same)
@@ -77,9 +93,10 @@ def check_rewards(given: dict) -> None:
         raise ValueError(f"completions_to_log={given['completions_to_log']} must be at least 1")
 
 
-def load(args: DatasetArgs) -> datasets.Dataset:
-    """The rows to train on."""
-    return data.load(args.dataset, args.dataset_split, template=args.template, **args.dataset_options)
+def load(args: DatasetArgs, split: str | None = None, **template) -> datasets.Dataset:
+    """The rows to train on, or those of another split; with `template=None` as they are before the template."""
+    settings = {"template": args.template, "columns": args.columns} | template
+    return data.load(args.dataset, split or args.dataset_split, **settings, **args.dataset_options)
 
 
 def load_held_out(args: DatasetArgs) -> datasets.Dataset:
@@ -91,7 +108,9 @@ def load_held_out(args: DatasetArgs) -> datasets.Dataset:
             f"held_out={args.held_out}: {name!r}, split {args.held_out_split!r}, is what the run trains on: name another "
             "held_out_dataset or held_out_split, or say held_out: 0"
         )
-    rows = data.load(name, args.held_out_split, template=args.template, **(args.dataset_options if same else {}))
+    columns = args.columns if data.is_file(name) or "/" in name else None  # a module reads its own
+    options = args.dataset_options if same else {}
+    rows = data.load(name, args.held_out_split, template=args.template, columns=columns, **options)
     return rows.select(range(min(args.held_out, len(rows))))
 
 
@@ -119,19 +138,26 @@ def completion_ids(completions: list, tokenizer) -> list[list[int]]:
 def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_prompt_length: int | None):
     """The rows whose completions can be graded, and {"rows", "ungradable", "too_long"}: all, and those left out.
 
-    A row is ungradable when a reward returns None even for an empty completion: its gold is broken, by the rewards' own
-    contract. max_prompt_length counts tokens, of the prompt as the model gets it.
+    A row is ungradable when it has no prompt, or when a reward returns None even for an empty completion: its gold is missing
+    or broken, by the rewards' own contract. max_prompt_length counts tokens, of the prompt as the model gets it.
     Raises ValueError when a reward needs a column that isn't there, and when no row is left.
     """
-    columns = {c: rows[c] for c in rows.column_names if c != "prompt"}
+    columns = {c: rows[c] for c in rows.column_names if c not in ("prompt", "unreadable")}
+    if taken := [c for c in columns if c in TRAINERS]:
+        raise ValueError(
+            f"the dataset's column {taken[0]!r} has a name that trainers pass to rewards themselves: rename it, as in "
+            f"columns: {{my_{taken[0]}: {taken[0]}}}"
+        )
     ungradable = set()
     for reward in reward_funcs:
         parameters = inspect.signature(reward).parameters.values()
         needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
         if missing := [c for c in needed if c not in columns]:
+            near = difflib.get_close_matches(missing[0], list(columns), n=1) or list(columns)[:1] or ["<yours>"]
             raise ValueError(
                 f"reward {reward.__name__!r} needs the column {missing[0]!r}, but the dataset has "
-                f"{', '.join(rows.column_names)}: choose another reward, or another dataset"
+                f"{', '.join(rows.column_names)}: say which one it is, such as columns: {{{missing[0]}: {near[0]}}}, choose another "
+                "reward, or another dataset"
             )
         values = reward(completions=[""] * len(rows), **columns)
         ungradable |= {i for i, value in enumerate(values) if value is None}
@@ -139,11 +165,23 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
     if max_prompt_length is not None:
         lengths = map(len, prompt_ids(rows["prompt"], tokenizer))
         too_long = {i for i, n in enumerate(lengths) if n > max_prompt_length}
+    no_gold = {i for i, answer in enumerate(columns.get("answer", [])) if answer is None}
     return _leave_out(
         rows,
+        *(("ungradable", f"have {lack}", found) for lack, found in unreadable(rows).items()),
+        ("ungradable", "have no answer", ungradable & no_gold),
         ("ungradable", "can't be graded (broken gold)", ungradable),
         ("too_long", f"have prompts of more than max_prompt_length={max_prompt_length} tokens", too_long),
     )
+
+
+def unreadable(rows: datasets.Dataset) -> dict[str, set[int]]:
+    """Of the rows that data/ could not read, what they lack, and which they are."""
+    found = {}
+    for i, lack in enumerate(rows["unreadable"] if "unreadable" in rows.column_names else []):
+        if lack is not None:
+            found.setdefault(lack, set()).add(i)
+    return found
 
 
 def usable_demonstrations(rows: datasets.Dataset, tokenizer, max_length: int | None):
@@ -159,6 +197,7 @@ def usable_demonstrations(rows: datasets.Dataset, tokenizer, max_length: int | N
     whole = [i for i in range(len(rows)) if i not in broken]
     return _leave_out(
         rows,
+        *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "have no prompt or no completion", broken),
         ("too_long", f"are longer than max_length={max_length} tokens", _too_long(rows, whole, tokenizer, max_length)),
     )
@@ -181,6 +220,7 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
     equal = {i for i, chosen, rejected in zip(whole, *tokens, strict=True) if chosen == rejected}
     return _leave_out(
         rows,
+        *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "lack a prompt or one of two answers", broken),
         ("equal", "have equal answers, chosen and rejected", equal),
         ("too_long", f"are longer than max_length={max_length} tokens", _too_long(rows, whole, tokenizer, max_length)),
@@ -189,9 +229,11 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
 
 def _need(rows: datasets.Dataset, *columns: str) -> None:
     if missing := [c for c in ("prompt", *columns) if c not in rows.column_names]:
+        others = [c for c in rows.column_names if c != "prompt"]
+        near = difflib.get_close_matches(missing[0], others, n=1) or others[:1] or ["<yours>"]
         raise ValueError(
-            f"this recipe needs the column {missing[0]!r}, but the dataset has {', '.join(rows.column_names)}: choose "
-            "another dataset"
+            f"this recipe needs the column {missing[0]!r}, but the dataset has {', '.join(rows.column_names)}: say which one it "
+            f"is, such as columns: {{{missing[0]}: {near[0]}}}, or choose another dataset"
         )
 
 
@@ -210,17 +252,24 @@ def _too_long(rows: datasets.Dataset, whole: list[int], tokenizer, max_length: i
     return {i for i, total in zip(whole, totals, strict=True) if total > max_length}
 
 
+class Counts(dict):
+    """How many rows there were, and how many were left out for each kind of reason; `said`: the reasons in words."""
+
+    said = ""
+
+
 def _leave_out(rows: datasets.Dataset, *reasons: tuple[str, str, set[int]]):
     """The rows without those found, and how many were left out, each for the first of its reasons, which are said."""
-    counts, gone, said = {"rows": len(rows)}, set(), []
+    counts, gone, said = Counts(rows=len(rows)), set(), []
     for name, why, found in reasons:
-        counts[name] = len(found - gone)
+        here = len(found - gone)
+        counts[name] = counts.get(name, 0) + here
         gone |= found
-        said.append(f"{counts[name]} {why}")
-    said = ", ".join(reason for reason in said if not reason.startswith("0 "))
+        said += [f"{here} {why}"] * bool(here)
+    counts.said = ", ".join(said)
     if len(gone) == len(rows):
-        raise ValueError(f"no row is left of {len(rows)}: {said}")
+        raise ValueError(f"no row is left of {len(rows)}: {counts.said}")
     if gone:
-        common.say(f"left out {len(gone)} of {len(rows)} rows: {said}")
+        common.say(f"left out {len(gone)} of {len(rows)} rows: {counts.said}")
         rows = rows.select([i for i in range(len(rows)) if i not in gone])
-    return rows, counts
+    return rows.remove_columns("unreadable") if "unreadable" in rows.column_names else rows, counts

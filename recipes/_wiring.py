@@ -126,11 +126,14 @@ def model_config(check: Check) -> None:
 def dataset(check: Check) -> None:
     name, split = check["dataset"], check["dataset_split"]
     template = check.given.get("template", check.defaults["template"])
-    rows = data.load(name, split, template=template, **(check["dataset_options"] or {}))
+    settings = {"template": template, "columns": check["columns"]}
+    rows, how = data.read(name, split, **settings, **(check["dataset_options"] or {}))
     check.total_rows = len(rows)
     step = max(1, len(rows) // LOOKED_AT)
     check.rows = rows.select(range(0, step * min(len(rows), LOOKED_AT), step))
-    check.say("pass", "rows", f"{name}, {split}: {len(rows):,} rows, {len(check.rows)} of them looked at")
+    check.say(
+        "pass", "rows", f"{name}, {split}: {len(rows):,} rows, read as {how}; {len(check.rows)} of them looked at"
+    )
 
 
 def template(check: Check) -> None:
@@ -180,13 +183,11 @@ def usable(check: Check) -> None:
     behind = check["max_completion_length"] if check.recipe == "grpo" else check["response_length"]
     check.lengths = max(prompts), behind if check.recipe in ("grpo", "ppo") else max(answers)
     check.rows = rows
-    out = {name: n / counts["rows"] for name, n in counts.items() if name != "rows" and n}
+    share = 1 - len(rows) / counts["rows"]
     said = f"prompts of {min(prompts)} to {max(prompts)} tokens, half of them up to {median(prompts):.0f}"
     said += f"; answers up to {max(answers)}" if answers and check.recipe not in ("grpo", "ppo") else ""
-    said += "; left out: " + (
-        ", ".join(f"{share:.1%} {name.replace('_', ' ')}" for name, share in out.items()) or "none"
-    )
-    status = "warn" if sum(out.values()) > 0.1 else "pass"
+    said += f"; left out: {share:.1%}, {counts.said}" if counts.said else "; left out: none"
+    status = "warn" if share > 0.1 else "pass"
     check.say(status, "lengths", said)
     room = getattr(check.config and check.config.get_text_config(), "max_position_embeddings", None)
     longest = sum(check.lengths)

@@ -16,7 +16,6 @@ from statistics import fmean, stdev
 from accelerate import PartialState
 from trl import GRPOConfig, ModelConfig
 
-import data
 import rewards
 from recipes import _common as common
 from recipes import _measure, _model, _rows, grpo
@@ -51,7 +50,7 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
         # the format is always reported, also for a run that wasn't rewarded for it
         names = [*args.rewards, "think_format"]
         reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in names}
-        rows = data.load(args.dataset, evaluation.split, template=args.template, **args.dataset_options)
+        rows = _rows.load(args, evaluation.split)
         if evaluation.problems is not None:
             rows = rows.select(range(min(evaluation.problems, len(rows))))
         tokenizer = _model.load_tokenizer(

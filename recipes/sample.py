@@ -29,7 +29,6 @@ import torch
 from accelerate import PartialState
 from trl import GRPOConfig, ModelConfig
 
-import data
 import rewards
 from recipes import _common as common
 from recipes import _measure, _model, _rows, grpo
@@ -38,7 +37,7 @@ from recipes._part import Part
 from recipes.grpo import GRPORecipe, generation
 
 # columns of a row about answers other than those sampled here
-OTHERS = {"prompt", "completion", "chosen", "rejected", "flaw", "first_error"}
+OTHERS = {"prompt", "completion", "chosen", "rejected", "messages", "flaw", "first_error", "unreadable"}
 # beside the run's first reward, its accuracy, in full: what a trace has to earn at least. On GSM8K's and MATH-500's own
 # solutions the last two refuse 1 of 7,973 (benchmarks/style_rewards.py)
 ACCEPT = {"think_format": 1.0, "language_consistency": 0.9, "repetition_penalty": -0.3}
@@ -85,10 +84,7 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
         accept = sampling.thresholds(args.rewards)
         names = dict.fromkeys([*args.rewards, *accept, "think_format"])  # the format is always reported
         reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in names}
-        rows, bare = (
-            data.load(args.dataset, sampling.split, template=template, **args.dataset_options)
-            for template in (args.template, None)
-        )
+        rows, bare = _rows.load(args, sampling.split), _rows.load(args, sampling.split, template=None)
         rows = rows.add_column("_row", list(range(len(rows))))
         if sampling.problems is not None:
             rows = rows.select(range(min(sampling.problems, len(rows))))

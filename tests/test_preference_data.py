@@ -49,8 +49,9 @@ def test_every_shape_of_a_pair_reads_the_same(shape):
 
 @pytest.mark.parametrize("shape", PAIRS)
 def test_a_file_of_pairs_is_recognised(tmp_path, shape):
-    rows = data.load(write(tmp_path, [PAIRS[shape]]), "train", template=None)
-    assert rows.to_list() == [preferences.to_row(PAIRS[shape])]
+    rows, how = data.read(write(tmp_path, [PAIRS[shape]]), "train", template=None)
+    others = {c: v for c, v in PAIRS[shape].items() if c not in ("prompt", "chosen", "rejected")}
+    assert rows.to_list() == [preferences.to_row(PAIRS[shape]) | others] and how.startswith("preferences")
 
 
 def test_what_grades_a_pair_is_kept():
@@ -293,9 +294,11 @@ def said(text) -> dict:
 )
 def test_every_shape_of_a_demonstration(tmp_path, raw, text):
     kept = {c: raw[c] for c in ("answer", "tests") if c in raw}
-    want = {"prompt": [ASK], "completion": [said(text)]} | kept
+    own = [SYSTEM] * ((raw.get("messages") or raw["prompt"])[0] == SYSTEM)
+    want = {"prompt": [*own, ASK], "completion": [said(text)]} | kept
     assert cold_start.to_row(raw) == want
-    assert data.load(write(tmp_path, [raw]), "train", template=None).to_list() == [want]
+    others = {c: v for c, v in raw.items() if c not in ("prompt", "completion", "messages")}
+    assert data.load(write(tmp_path, [raw]), "train", template=None).to_list() == [want | others]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +306,6 @@ def test_every_shape_of_a_demonstration(tmp_path, raw, text):
     [
         ({"messages": [ASK, said("It is 42.")]}, [ASK]),
         ({"messages": [ASK, said(None)]}, [ASK]),
-        ({"messages": [*EARLIER, ASK, said(TRACE)]}, [*EARLIER, ASK]),
         ({"messages": [ASK, said(TRACE), ASK]}, [ASK, said(TRACE)]),
         ({"messages": [said(TRACE)]}, []),
         ({"messages": []}, []),
@@ -311,7 +313,7 @@ def test_every_shape_of_a_demonstration(tmp_path, raw, text):
         ({"messages": [{"from": "human", "value": "q"}]}, []),
         ({"prompt": "", "completion": TRACE}, [{"role": "user", "content": ""}]),
         ({"prompt": None, "completion": TRACE}, []),
-        ({"prompt": [SYSTEM], "completion": TRACE}, []),
+        ({"prompt": [SYSTEM], "completion": TRACE}, [SYSTEM]),
         ({"prompt": [ASK], "completion": None}, [ASK]),
         ({"prompt": [ASK], "completion": [said(TRACE), said(TRACE)]}, [ASK]),
         ({"prompt": [ASK], "completion": [ASK]}, [ASK]),
@@ -319,6 +321,9 @@ def test_every_shape_of_a_demonstration(tmp_path, raw, text):
 )
 def test_a_demonstration_that_cannot_be_read_has_no_completion(raw, prompt):
     assert cold_start.to_row(raw) == {"prompt": prompt, "completion": None}
+
+
+ONE_TURN = {side: PAIRS["hh"][side].partition("Assistant: Hello")[2] for side in ("chosen", "rejected")}
 
 
 def test_generated_demonstrations_are_distinct_and_right():
@@ -334,7 +339,7 @@ def test_generated_demonstrations_are_distinct_and_right():
     "broken, good, answers",
     [
         ({"chosen": None, "rejected": None}, PAIRS["trl-lib"], ["chosen", "rejected"]),
-        ({"chosen": "", "rejected": ""}, PAIRS["hh"], ["chosen", "rejected"]),
+        ({"chosen": "", "rejected": ""}, ONE_TURN, ["chosen", "rejected"]),
         ({"messages": None}, {"messages": [ASK, said(TRACE)]}, ["completion"]),
         ({"prompt": None, "completion": None}, {"prompt": "q", "completion": TRACE}, ["completion"]),
     ],
@@ -364,21 +369,13 @@ def test_a_thousand_broken_rows_in_front_do_not_hide_the_good_one(tmp_path, brok
     ],
 )
 def test_columns_say_whose_rows_they_are(columns, found):
-    assert data._fitting("x/y", columns).__name__ == f"data.{found}"
+    assert data._fitting("x/y", columns)[0].__name__ == f"data.{found}"
 
 
-@pytest.mark.parametrize(
-    "columns, words",
-    [
-        (["prompt", "completion", "chosen", "rejected"], "several sets: cold_start, preferences"),
-        (["prompt", "response"], "nearest is cold_start, without completion"),
-        (["chosen"], "nearest is preferences, without rejected"),
-        (["prompt", "label"], "cold_start needs messages; cold_start needs prompt, completion; countdown needs target"),
-    ],
-)
-def test_columns_that_fit_nothing_or_too_much(columns, words):
-    with pytest.raises(ValueError, match=words):
-        data._fitting("x/y", columns)
+def test_columns_of_two_sets_are_refused():
+    with pytest.raises(ValueError, match="several sets: cold_start, preferences"):
+        data._fitting("x/y", ["prompt", "completion", "chosen", "rejected"])
+    assert data._fitting("x/y", ["prompt", "answer"]) == (None, ())
 
 
 def test_a_hub_set_is_read_with_its_split_and_config(monkeypatch):
@@ -390,7 +387,7 @@ def test_a_hub_set_is_read_with_its_split_and_config(monkeypatch):
 
     monkeypatch.setattr(_source, "load_dataset", load_dataset)
     rows = data.load("HuggingFaceH4/ultrafeedback_binarized", "train_prefs", template=None)
-    assert rows.to_list() == [preferences.to_row(PAIRS["H4"])]
+    assert rows.select_columns(["prompt", "chosen", "rejected"]).to_list() == [preferences.to_row(PAIRS["H4"])]
     data.load("trl-lib/ultrafeedback_binarized", "test", config="all")
     assert asked == [
         ("HuggingFaceH4/ultrafeedback_binarized", None, "train_prefs"),
@@ -407,14 +404,17 @@ def test_a_file_has_no_config(tmp_path):
 
 def test_both_answers_follow_the_template():
     row = preferences.to_row(PAIRS["system"])
-    assert _templates.render(row, "plain") == {
+    assert _templates.render(row, "chat") == row
+    assert _templates.render(preferences.to_row(PAIRS["text"]), "plain") == {
         "prompt": "What color is the sky?\n",
         "chosen": "It is blue.",
         "rejected": "It is green.",
     }
-    assert _templates.render(row, "chat") == row
     prompt = _templates.render(preferences.to_row(PAIRS["turns"]), "chat")["prompt"]
     assert prompt == [{"role": "system", "content": _templates.SYSTEM}, *EARLIER, USER]
+    for shape, more in (("system", "a system message of its own .'Be brief.'"), ("turns", "earlier turns .'Hi'")):
+        with pytest.raises(ValueError, match=more):
+            _templates.render(preferences.to_row(PAIRS[shape]), "plain")
     broken = preferences.to_row({"chosen": None, "rejected": None})
     assert _templates.render(broken, "plain") == {"prompt": "\n", "chosen": None, "rejected": None}
 
@@ -423,7 +423,7 @@ def test_no_template_leaves_the_messages_as_they_are(tmp_path):
     row = preferences.load("train", rows=1)[0]
     assert data.load("preferences", "train", rows=1, template=None)[0] == row
     again = data.load(write(tmp_path, [row]), "train", template=None)[0]
-    assert again == {c: row[c] for c in ("prompt", "chosen", "rejected", "answer", "first_error")}
+    assert again == row
 
 
 def test_cached_rows_are_not_those_of_older_code(tmp_path, monkeypatch):
