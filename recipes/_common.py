@@ -19,6 +19,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerState
 from transformers.integrations.deepspeed import deepspeed_config
 
+from recipes._config import refusing
+from rewards import RewardError
+
 REPO = Path(__file__).resolve().parents[1]
 CONFIG, LAUNCH, SUMMARY = "config.yaml", "launch.json", "summary.json"
 # what may differ between a run and its continuation: it changes what is written down, when to stop, where vLLM's server is or
@@ -170,7 +173,10 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def train_and_save(trainer, checkpoint: str | None) -> float:
-    """Train to the end, save model and tokenizer into output_dir, and return the seconds that training took here."""
+    """Train to the end, save model and tokenizer into output_dir, and return the seconds that training took here.
+
+    A reward that breaks its contract ends the program with one line.
+    """
     start, folder = time.perf_counter(), Path(trainer.args.output_dir)
     if checkpoint is not None and _is_over(trainer.args, Path(checkpoint)):
         # killed after its last step: the Trainer would take one more, so what the checkpoint holds is the result
@@ -180,7 +186,8 @@ def train_and_save(trainer, checkpoint: str | None) -> float:
                 if file.is_file() and not re.match(ONLY_TO_RESUME, file.name):
                     shutil.copy2(file, folder)
     else:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with refusing(RewardError):
+            trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(str(folder))
     PartialState().wait_for_everyone()  # the other processes may read what the first one wrote
     return round(time.perf_counter() - start, 1)

@@ -19,11 +19,11 @@ REFUSES_ALONE_S = 10.0
 
 
 @contextmanager
-def refusing():
-    """A ValueError inside ends the program with one line on standard error and exit code 2: the run was misconfigured."""
+def refusing(kind: type[ValueError] = ValueError):
+    """A ValueError inside, of this kind, ends the program with one line on standard error and exit code 2."""
     try:
         yield
-    except ValueError as error:
+    except kind as error:
         # Every process of a launch refuses, and the launcher ends all of them once one has gone: the first one says why, and
         # the others, which would silence it by going before, wait; whoever is still there refuses alone, and says so itself.
         if os.environ.get("RANK", "0") != "0":

@@ -27,6 +27,7 @@ class Check:
     tokenizer: object = None
     config: object = None
     rows: object = None
+    reward_funcs: dict = field(default_factory=dict)
     total_rows: int = 0
     steps: int = 0
     memory: object = None  # what is estimated, a _memory.Run, and its Estimate

@@ -19,6 +19,8 @@ from trl import ModelConfig, get_quantization_config
 from trl.trainer.utils import selective_log_softmax
 
 from recipes import _model, _rows
+from recipes._config import refusing
+from rewards import RewardError
 from rewards.think_format import think_format
 
 
@@ -140,15 +142,22 @@ def sample(
     return gather_object(done)
 
 
-def grades(completions: list[Completion], rows: Dataset, reward_funcs: dict[str, Callable]) -> dict[str, list[float]]:
-    """What each reward pays for one completion a row."""
-    columns = {c: rows[c] for c in rows.column_names if c not in ("prompt", "completion")}
-    sampled = {"completions": [c.text for c in completions], "completion_ids": [c.ids for c in completions]}
-    return {name: reward(**sampled, **columns) for name, reward in reward_funcs.items()}
+def grades(
+    completions: list[Completion], rows: Dataset, reward_funcs: dict[str, Callable]
+) -> dict[str, list[float | None]]:
+    """What each reward pays for one completion a row. One that breaks its contract ends the program with one line."""
+    given = _rows.reward_columns(rows) | {"completions": _rows.as_completions([c.text for c in completions], rows)}
+    with refusing(RewardError):
+        return {
+            name: reward(**given, completion_ids=[c.ids for c in completions]) for name, reward in reward_funcs.items()
+        }
 
 
 def score(completions: list[Completion], rows: Dataset, reward_funcs: dict[str, Callable]) -> dict:
-    """Metrics of one completion a row. The first reward is the accuracy: the share of completions that it pays in full."""
+    """Metrics of one completion a row. The first reward is the accuracy: the share of completions that it pays in full.
+
+    A completion that the reward gave None for is none of them.
+    """
     scores = grades(completions, rows, reward_funcs)
     result = {"rows": len(rows)}
     first = next(iter(reward_funcs))

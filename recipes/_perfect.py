@@ -6,11 +6,14 @@ from fractions import Fraction
 THOUGHTS = "I work it out step by step."
 
 
-def completion(row: dict, prefilled_think: bool = False) -> str | None:
+def completion(row: dict, prefilled_think: bool = False, own=None) -> str | None:
     """The row's gold in thoughts and answer tags; None where it has none that a completion could be made of.
 
     prefilled_think: the prompt ends in <think>, so the completion begins inside the thoughts.
+    own: the reward's own `perfect(row)`, which says it instead.
     """
+    if own is not None:
+        return own(row)
     if row.get("target") is not None and row.get("nums"):
         answer = countdown(row["nums"], row["target"])
     elif row.get("tests") and row.get("solution"):

@@ -7,6 +7,7 @@ its return, and its dense rewards are not used as such.
 """
 
 import gc
+import math
 from collections import defaultdict
 from statistics import fmean, pstdev
 from types import SimpleNamespace
@@ -50,9 +51,13 @@ class Scorer(torch.nn.Module):
     base_model_prefix = "backbone"
 
     def __init__(self, columns: dict[str, list], tokenizer, rewards: dict, weights: dict[str, float]):
-        """columns: of the whole dataset. rewards: name -> reward function, or a ModelReward. weights: of the same names."""
+        """columns: of the whole dataset. rewards: name -> reward function, or a ModelReward. weights: of the same names.
+
+        A None is no reward: 0 in the sum, and no part of its reward's mean, as GRPOTrainer has it.
+        """
         super().__init__()
         self.columns, self.tokenizer, self.rewards, self.weights = columns, tokenizer, rewards, weights
+        self.chat = not isinstance(columns["prompts"][0], str)
         models = [r for r in rewards.values() if isinstance(r, torch.nn.Module)]
         self.models = torch.nn.ModuleList(models)  # so that the trainer moves them, or shards them
         self.batches, self.batch = None, None
@@ -96,12 +101,11 @@ class Scorer(torch.nn.Module):
             if isinstance(reward, ModelReward):
                 values = reward(prompts, completions)
             else:
-                sampled = {"completions": texts, "completion_ids": completions}
+                said = [[{"role": "assistant", "content": text}] for text in texts] if self.chat else texts
+                sampled = {"completions": said, "completion_ids": completions}
                 values = reward(**sampled, **columns, log_metric=lambda k, v: self.metrics[k].append(v))
-            if None in values:
-                raise RuntimeError(f"reward {name!r} can't grade a row that it could grade before training")
             self.logs[name] += values
-            total += self.weights[name] * torch.tensor(values, dtype=torch.float32)
+            total += self.weights[name] * torch.tensor([v or 0.0 for v in values], dtype=torch.float32)
         self.logs["prompt"] += self.tokenizer.batch_decode(prompts, skip_special_tokens=True)
         self.logs["completion"] += texts
         self.logs["length"] += lengths
@@ -113,8 +117,9 @@ class Scorer(torch.nn.Module):
         gathered = {name: gather_object(self.logs[name]) for name in ("reward", "length", *self.rewards)}
         result = {"reward": fmean(gathered["reward"]), "completions/mean_length": fmean(gathered["length"])}
         for name in self.rewards:
-            result[f"rewards/{name}/mean"] = fmean(gathered[name])
-            result[f"rewards/{name}/std"] = pstdev(gathered[name])
+            values = [value for value in gathered[name] if value is not None] or [math.nan]
+            result[f"rewards/{name}/mean"] = fmean(values)
+            result[f"rewards/{name}/std"] = pstdev(values)
         return result | {name: fmean(gather_object(values)) for name, values in self.metrics.items()}
 
 

@@ -1,7 +1,6 @@
 """The rows that a run trains on and those it is measured with: the keys that name them, and which can't be used."""
 
 import difflib
-import inspect
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,9 +9,6 @@ import datasets
 import data
 import rewards
 from recipes import _common as common
-
-# what trainers pass to a reward beside the dataset's columns
-TRAINERS = ("completions", "prompts", "completion_ids", "prompt_ids", "trainer_state", "log_metric", "log_extra")
 
 
 @dataclass(kw_only=True)
@@ -84,9 +80,8 @@ def check_rewards(given: dict) -> None:
     options = given.get("reward_options") or {}
     for name in given.get("rewards") or {}:
         reward = rewards.load(name, **options.get(name, {}))
-        parameters = inspect.signature(reward).parameters.values()
-        if not any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
-            reward(completions=[])  # says what is wrong with its options, such as a length that isn't set
+        if not rewards.columns_of(reward):
+            reward(completions=[], prompts=[])  # says what is wrong with its options, such as a length that isn't set
     if unused := set(given.get("reward_options") or {}) - set(given.get("rewards") or {}):
         raise ValueError(f"reward_options names {sorted(unused)[0]!r}, which is not among the rewards")
     if given.get("completions_to_log", 1) < 1:
@@ -142,25 +137,26 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
     or broken, by the rewards' own contract. max_prompt_length counts tokens, of the prompt as the model gets it.
     Raises ValueError when a reward needs a column that isn't there, and when no row is left.
     """
-    columns = {c: rows[c] for c in rows.column_names if c not in ("prompt", "unreadable")}
-    if taken := [c for c in columns if c in TRAINERS]:
+    if taken := [c for c in rows.column_names if c in rewards.PASSED]:
         raise ValueError(
             f"the dataset's column {taken[0]!r} has a name that trainers pass to rewards themselves: rename it, as in "
             f"columns: {{my_{taken[0]}: {taken[0]}}}"
         )
-    ungradable = set()
+    columns, empty = reward_columns(rows), as_completions([""] * len(rows), rows)
+    ungradable = {}
     for reward in reward_funcs:
-        parameters = inspect.signature(reward).parameters.values()
-        needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-        if missing := [c for c in needed if c not in columns]:
+        reward.of_gradable_rows = False
+        if missing := [c for c in rewards.columns_of(reward) if c not in columns]:
             near = difflib.get_close_matches(missing[0], list(columns), n=1) or list(columns)[:1] or ["<yours>"]
             raise ValueError(
                 f"reward {reward.__name__!r} needs the column {missing[0]!r}, but the dataset has "
                 f"{', '.join(rows.column_names)}: say which one it is, such as columns: {{{missing[0]}: {near[0]}}}, choose another "
                 "reward, or another dataset"
             )
-        values = reward(completions=[""] * len(rows), **columns)
-        ungradable |= {i for i, value in enumerate(values) if value is None}
+        values = reward(completions=empty, **columns)
+        ungradable[reward.__name__] = {i for i, value in enumerate(values) if value is None}
+    for reward in reward_funcs:
+        reward.of_gradable_rows = True  # from here on: None alone would be the reward's fault
     too_long = set()
     if max_prompt_length is not None:
         lengths = map(len, prompt_ids(rows["prompt"], tokenizer))
@@ -169,10 +165,21 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
     return _leave_out(
         rows,
         *(("ungradable", f"have {lack}", found) for lack, found in unreadable(rows).items()),
-        ("ungradable", "have no answer", ungradable & no_gold),
-        ("ungradable", "can't be graded (broken gold)", ungradable),
+        ("ungradable", "have no answer", no_gold.intersection(set().union(*ungradable.values()))),
+        *(("ungradable", f"can't be graded by {name} (broken gold)", found) for name, found in ungradable.items()),
         ("too_long", f"have prompts of more than max_prompt_length={max_prompt_length} tokens", too_long),
     )
+
+
+def reward_columns(rows: datasets.Dataset) -> dict[str, list]:
+    """What a reward gets of each row beside its completion: the columns, and `prompts`, as TRL's trainers pass them."""
+    kept = [c for c in rows.column_names if c not in ("prompt", "completion", "unreadable")]
+    return {c: list(rows[c]) for c in kept} | {"prompts": list(rows["prompt"])}
+
+
+def as_completions(texts: list[str], rows: datasets.Dataset) -> list:
+    """Completions in the form in which trainers give them to rewards: messages where the prompts are messages, else text."""
+    return texts if isinstance(rows["prompt"][0], str) else [[{"role": "assistant", "content": t}] for t in texts]
 
 
 def unreadable(rows: datasets.Dataset) -> dict[str, set[int]]:

@@ -195,8 +195,8 @@ class WandbConfig(TrainerCallback):
             wandb.config.update(self.settings, allow_val_change=True)
 
 
-def _finite(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def _step_of(line: str) -> float:

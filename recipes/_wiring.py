@@ -1,6 +1,5 @@
 """Is the run wired right? Launch, batch, tokens, prompts, rows and rewards: each question is asked of a _findings.Check."""
 
-import importlib
 from importlib.metadata import version
 from importlib.util import find_spec
 from statistics import median
@@ -8,7 +7,7 @@ from statistics import median
 import data
 import rewards
 from recipes import _model, _perfect, _rows
-from recipes._findings import Check, config_of, mixed, mixed_here, need
+from recipes._findings import Check, Skipped, config_of, mixed, mixed_here, need
 
 LOOKED_AT = 512  # rows, spread over the set
 GRADED = 32  # rows whose gold is graded as a perfect completion
@@ -169,8 +168,15 @@ def usable(check: Check) -> None:
     need(check, "tokenizer", "rows")
     tokenizer, limit = check.tokenizer, check["max_length"]
     if check.recipe in ("grpo", "ppo"):
-        funcs = [rewards.load(name, **(check["reward_options"] or {}).get(name, {})) for name in check["rewards"]]
-        rows, counts = _rows.usable_rows(check.rows, funcs, tokenizer, check["max_prompt_length"])
+        options = check["reward_options"] or {}
+        check.reward_funcs = {name: rewards.load(name, **options.get(name, {})) for name in check["rewards"]}
+        try:
+            rows, counts = _rows.usable_rows(
+                check.rows, list(check.reward_funcs.values()), tokenizer, check["max_prompt_length"]
+            )
+        except rewards.RewardError as error:
+            check.say("fail", f"reward {error.reward}", error)
+            raise Skipped(f"the reward {error.reward} fails") from error
     elif check.recipe == "sft":
         rows, counts = _rows.usable_demonstrations(check.rows, tokenizer, limit)
     else:
@@ -204,22 +210,24 @@ def graded(check: Check) -> None:
         return
     need(check, "rows", "lengths")
     rows = check.rows.select(range(min(GRADED, len(check.rows))))
-    columns = {c: rows[c] for c in rows.column_names if c != "prompt"}
-    chat = not isinstance(rows["prompt"][0], str)
+    columns = _rows.reward_columns(rows)
     prefilled = (check["reward_options"] or {}).get("think_format", {}).get("prefilled_think", False)
-    perfect = [_perfect.completion(row, prefilled) for row in rows]
-    for i, name in enumerate(check["rewards"]):
-        reward = rewards.load(name, **(check["reward_options"] or {}).get(name, {}))
-        best = getattr(importlib.import_module(f"rewards.{name}"), "BEST", 1.0)
-        scores = {}
-        for kind, texts in {"gold": perfect, "junk": [JUNK] * len(rows), "nothing": [""] * len(rows)}.items():
-            known = [k for k, text in enumerate(texts) if text is not None]
-            said = [[{"role": "assistant", "content": texts[k]}] if chat else texts[k] for k in known]
-            ids = check.tokenizer([texts[k] for k in known])["input_ids"] if check.tokenizer and known else None
-            of_rows = {c: [values[k] for k in known] for c, values in columns.items()}
-            scores[kind] = reward(completions=said, completion_ids=ids, **of_rows) if known else []
+    for i, (name, reward) in enumerate(check.reward_funcs.items()):
+        best, scores = rewards.best_of(name), {}
+        try:
+            perfect = [_perfect.completion(row, prefilled, rewards.perfect_of(name)) for row in rows]
+            for kind, texts in {"gold": perfect, "junk": [JUNK] * len(rows), "nothing": [""] * len(rows)}.items():
+                known = [k for k, text in enumerate(texts) if text is not None]
+                said = _rows.as_completions([texts[k] for k in known], rows)
+                ids = check.tokenizer([texts[k] for k in known])["input_ids"] if check.tokenizer and known else None
+                of_rows = {c: [values[k] for k in known] for c, values in columns.items()}
+                scores[kind] = reward(completions=said, completion_ids=ids, **of_rows) if known else []
+        except rewards.RewardError as error:
+            check.say("fail", f"reward {name}", error)
+            continue
         wrong = [k for k, score in enumerate(scores["gold"]) if score != best]
-        paid = {kind: max(scores[kind]) for kind in ("junk", "nothing") if scores[kind] and max(scores[kind]) > 0}
+        most = {kind: max((v for v in scores[kind] if v is not None), default=0) for kind in ("junk", "nothing")}
+        paid = {kind: value for kind, value in most.items() if value > 0}
         if wrong:
             first = [k for k, text in enumerate(perfect) if text is not None][wrong[0]]
             check.say(

@@ -82,9 +82,10 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
         "accuracy": fmean(per_problem),
         "stderr": stdev(per_problem) / len(per_problem) ** 0.5 if len(per_problem) > 1 else None,
         "format_rate": fmean(scores["think_format"]),
+        "ungraded": {name: n for name, values in scores.items() if (n := values.count(None))},
         "mean_length": fmean(len(c.ids) for c in completions),
         "truncation_rate": fmean(not c.finished for c in completions),
-        "rewards": {name: fmean(values) for name, values in scores.items()},
+        "rewards": {name: fmean(v for v in values if v is not None) for name, values in scores.items()},
         "seconds": round(time.perf_counter() - start, 1),
         "examples": [
             {
@@ -110,10 +111,13 @@ def describe(result: dict) -> str:
         f"  mean length      {result['mean_length']:.1f} tokens",
         f"  truncation rate  {result['truncation_rate']:.3f}",
         *(f"  {name:<16} {value:.3f}" for name, value in result["rewards"].items()),
+        *(f"  {name} gave None for {n} completions" for name, n in result["ungraded"].items()),
         f"  {result['seconds']} s",
     ]
     for example in result["examples"]:
-        scores = ", ".join(f"{name} {value:g}" for name, value in example["rewards"].items())
+        scores = ", ".join(
+            f"{name} {value if value is None else f'{value:g}'}" for name, value in example["rewards"].items()
+        )
         lines.append(f"\n{example['prompt'].strip()}\n{example['completion'].strip()}\n  [{scores}]")
     return "\n".join(lines)
 

@@ -237,8 +237,7 @@ def models(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, t
             model.gradient_checkpointing_enable(training_args.gradient_checkpointing_kwargs)
             if peft_config:
                 model.enable_input_require_grads()
-    columns = {c: rows[c] for c in rows.column_names if c != "prompt"}
-    return policy, reference, value, Scorer(columns, tokenizer, scored, weights)
+    return policy, reference, value, Scorer(_rows.reward_columns(rows), tokenizer, scored, weights)
 
 
 if __name__ == "__main__":

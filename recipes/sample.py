@@ -105,7 +105,7 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
     for i, group in zip(rows["_row"], groups, strict=True):
         own = {"prompt": bare[i]["prompt"]}, {c: v for c, v in bare[i].items() if c not in OTHERS}
         for one in group:
-            one["reward"] = sum(weight * one["rewards"][name] for name, weight in args.rewards.items())
+            one["reward"] = sum(weight * (one["rewards"][name] or 0.0) for name, weight in args.rewards.items())
         if sampling.keep == "pairs":
             written += best_against_worst(*own, group)
         else:
@@ -190,7 +190,7 @@ def accepted(group: list[dict], accept: dict[str, float], most: int) -> tuple[li
     """The completions of a prompt that are worth imitating, and of each other one the first reason against it."""
     kept, why = [], []
     for one in group:
-        short = [name for name, least in accept.items() if one["rewards"][name] < least]
+        short = [name for name, least in accept.items() if one["rewards"][name] is None or one["rewards"][name] < least]
         if not one["finished"]:
             why.append("unfinished")
         elif short:

@@ -176,7 +176,7 @@ def test_broken_gold_is_counted_and_gold_that_earns_nothing_fails(base, tmp_path
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     argv = ["--config", TINY, "--model_name_or_path", base, "--held_out", "0", "--dataset_options", "{}"]
     report = look(*argv, "--dataset", str(file))
-    assert "left out: 15.0% ungradable" in found(report, "warn")["lengths"] and not found(report, "fail")
+    assert "left out: 15.0%, 3 have no answer" in found(report, "warn")["lengths"] and not found(report, "fail")
 
 
 def test_the_best_of_a_penalty_is_0(base):

@@ -36,7 +36,7 @@ def test_rows_that_cannot_be_used_are_counted_and_left_out(tmp_path, tokenizer, 
     assert counts == {"rows": 5, "ungradable": 2, "too_long": 1}
     assert rows["answer"] == ["2", "2"]
     assert (
-        "left out 3 of 5 rows: 1 have no answer, 1 can't be graded (broken gold), "
+        "left out 3 of 5 rows: 1 have no answer, 1 can't be graded by math_answer (broken gold), "
         "1 have prompts of more than max_prompt_length=100" in capsys.readouterr().out
     )
 
@@ -56,7 +56,10 @@ def test_no_limit_leaves_long_prompts_in(tmp_path, tokenizer):
         ([{"question": "What is 1 + 1?"}], ["'math_answer' needs the column 'answer'", "columns: {answer: "]),
         ([{"target": 24, "numbers": [1]}], ["columns target, numbers", "which one is the prompt"]),
         ([], ["has no rows"]),
-        ([GOOD | {"answer": "#### ("}, BROKEN_GOLD], ["no row is left of 2", "2 can't be graded (broken gold)"]),
+        (
+            [GOOD | {"answer": "#### ("}, BROKEN_GOLD],
+            ["no row is left of 2", "2 can't be graded by math_answer (broken gold)"],
+        ),
         ([LONG], ["no row is left of 1", "1 have prompts of more than max_prompt_length=100"]),
     ],
 )

@@ -125,7 +125,10 @@ def test_rows_left_out_are_counted_under_their_true_reason(tmp_path, tokenizer, 
         tmp_path, good, {"question": " ", "answer": "2"}, {"question": "q", "answer": None}, good | {"answer": "("}
     )
     rows, counts = _rows.usable_rows(data.load(path, template="plain"), [rewards.load("math_answer")], tokenizer, None)
-    assert counts.said == "1 have no prompt, 1 have no answer, 1 can't be graded (broken gold)" and len(rows) == 1
+    assert (
+        counts.said == "1 have no prompt, 1 have no answer, 1 can't be graded by math_answer (broken gold)"
+        and len(rows) == 1
+    )
     assert counts == {"rows": 4, "ungradable": 3, "too_long": 0} and "unreadable" not in rows.column_names
     shown = [{"prompt": "q", "completion": c} for c in ("It is 2.", None, " ")]
     path = jsonl(tmp_path, *shown, {"prompt": None, "completion": "2"})
