@@ -16,13 +16,14 @@ HUB = "Jiayi-Pan/Countdown-Tasks-3to4"
 COLUMNS = ("target", "nums")
 SPLITS = ("train", "test")
 TEST_SHARE = 0.15
+TRIES = 20_000  # in a row without a new problem: there are no more, or next to none
 
 
 def load(split: str, *, source: str = "generated", numbers: int = 3, rows: int = 2000, seed: int = 0) -> Dataset:
     """Solvable problems with `numbers` numbers of 1 to 99 and a target of 1 to 100.
 
     source: "generated", offline; or "hub", the whole of HUB, of which `split` takes its share (the set has one split).
-    Raises ValueError for any other source, and for fewer than two numbers.
+    Raises ValueError for any other source, for fewer than two numbers, and where there aren't as many problems.
     """
     if source not in ("generated", "hub"):
         raise ValueError(f"source={source!r} is not one of 'generated', 'hub'")
@@ -31,12 +32,19 @@ def load(split: str, *, source: str = "generated", numbers: int = 3, rows: int =
         return _source.to_rows(raw.filter(lambda r: split_of(r["nums"], r["target"]) == split), to_row)
     if numbers < 2 or rows < 1:
         raise ValueError(f"numbers={numbers} must be at least 2 and rows={rows} at least 1")
-    rng, problems = random.Random(seed), {}
+    rng, problems, in_vain = random.Random(seed), {}, 0
     while len(problems) < rows:
+        if in_vain == TRIES:
+            raise ValueError(
+                f"rows={rows}: no more than {len(problems)} problems of split {split!r} with numbers={numbers} were found, and then "
+                f"none in {TRIES:,} tries: lower rows, or take another numbers"
+            )
         nums = [rng.randint(1, 99) for _ in range(numbers)]
         target = solve(nums, rng)
+        before = len(problems)
         if target is not None and split_of(nums, target) == split:
             problems[(tuple(sorted(nums)), target)] = {"target": target, "nums": nums}
+        in_vain = in_vain + 1 if len(problems) == before else 0
     return Dataset.from_list([to_row(raw) for raw in problems.values()])
 
 

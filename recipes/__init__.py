@@ -2,7 +2,15 @@
 
 import logging
 import os
+import sys
 import warnings
+
+# --json promises that standard output holds the result alone: what libraries, rewards and other processes print to it, some of
+# them on import, goes to standard error. `python -m` has "-m" for the program's name while it looks for the module.
+RESULT = None
+if sys.argv[0] == "-m" and "--json" in sys.argv:
+    RESULT = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

@@ -19,6 +19,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerState
 from transformers.integrations.deepspeed import deepspeed_config
 
+import recipes
 from recipes._config import refusing
 from rewards import RewardError
 
@@ -40,6 +41,11 @@ ONLY_TO_RESUME = r"optimizer|scheduler|scaler|rng_state|trainer_state|latest|zer
 def say(text: str) -> None:
     """One line to the terminal, from the main process only."""
     PartialState().on_main_process(print)(text, flush=True)
+
+
+def result(text: str) -> None:
+    """What a command was asked for, from the main process; with --json, standard output holds nothing else."""
+    PartialState().on_main_process(print)(text, file=recipes.RESULT, flush=True)
 
 
 def leave() -> None:

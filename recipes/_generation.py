@@ -8,6 +8,8 @@ other GPUs or another node, to which the trainer sends its weights after every s
 
 from importlib.util import find_spec
 
+import yaml
+
 CHOICES = {
     "vllm_mode": ("colocate", "server"),
     "vllm_model_impl": ("vllm", "transformers"),
@@ -63,6 +65,35 @@ def check(given: dict, processes: int) -> None:
             raise ValueError(f"{key} with use_vllm: TRL can't send quantised weights to vLLM; say use_vllm: false")
     if given.get("ds3_gather_for_generation") is False:
         raise ValueError("ds3_gather_for_generation=False with use_vllm: vLLM takes gathered weights; leave it out")
+
+
+def check_kwargs(given: dict) -> None:
+    """Refuse stop strings that would be lost, or fail at the first step. Raises ValueError with what to say instead."""
+    kwargs = given.get("generation_kwargs") or {}
+    kwargs = yaml.safe_load(kwargs) if isinstance(kwargs, str) else kwargs  # as the command line gives it
+    stop = {key: value for key, value in kwargs.items() if key in ("stop", "stop_strings") and value}
+    if stop:
+        key, value = next(iter(stop.items()))
+        said = f"generation_kwargs: {{{key}: {value!r}}}"
+        if not given.get("use_vllm"):
+            raise ValueError(
+                f"{said}: transformers can't stop at text inside TRL's trainer: leave it out (a completion ends with the end "
+                "token), or say use_vllm: true and generation_kwargs: {stop: ..., include_stop_str_in_output: true}"
+            )
+        if key == "stop_strings" or not kwargs.get("include_stop_str_in_output"):
+            raise ValueError(
+                f"{said}: vLLM leaves the stop string out of the completion, where no reward would find it: say "
+                f"generation_kwargs: {{stop: {value!r}, include_stop_str_in_output: true}}"
+            )
+        if given.get("mask_truncated_completions"):
+            raise ValueError(
+                f"{said} with mask_truncated_completions: TRL takes a completion without its end token for cut off, and would "
+                "learn nothing from those that stopped: say mask_truncated_completions: false"
+            )
+    if kwargs and given.get("held_out"):
+        raise ValueError(
+            f"generation_kwargs={kwargs!r}: the held-out completions are sampled without them: say held_out: 0"
+        )
 
 
 def need_vllm(use_vllm: bool) -> None:

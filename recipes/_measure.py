@@ -31,9 +31,31 @@ class Completion(NamedTuple):
 
 
 def sampling(max_completion_length: int, temperature: float = 1.0, **settings) -> GenerationConfig:
-    """How completions are sampled; top_k, top_p and repetition_penalty are off unless named, whatever the model says."""
+    """How completions are sampled; top_k, top_p and repetition_penalty are off unless named, whatever the model says.
+
+    temperature 0 is greedy: the likeliest token each time, of which top_k, top_p and min_p would leave the same.
+    """
     settings = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0} | settings
+    if temperature == 0:
+        penalty = settings["repetition_penalty"]
+        return GenerationConfig(do_sample=False, max_new_tokens=max_completion_length, repetition_penalty=penalty)
     return GenerationConfig(do_sample=True, max_new_tokens=max_completion_length, temperature=temperature, **settings)
+
+
+def check_samples(given: dict) -> None:
+    """Refuse a temperature below 0, several samples a prompt of one that is greedy, and what isn't applied. Raises ValueError."""
+    temperature = given.get("temperature", 1.0)
+    if given.get("generation_kwargs"):
+        raise ValueError(
+            f"generation_kwargs={given['generation_kwargs']!r} is TRL's, for training, and not applied here: say "
+            "--generation_kwargs null"
+        )
+    if temperature < 0:
+        raise ValueError(f"temperature={temperature} must be at least 0, which is greedy")
+    if temperature == 0 and (given.get("samples") or 1) > 1:
+        raise ValueError(
+            f"samples={given['samples']}: temperature=0 is greedy, and every sample the same: say samples: 1"
+        )
 
 
 class HeldOut:

@@ -45,7 +45,7 @@ def sample(
     """One completion a prompt, in their order. vLLM makes its own batches: `batch_size` has no part in it."""
     settings = vllm.SamplingParams(
         max_tokens=generation.max_new_tokens,
-        temperature=generation.temperature,
+        temperature=generation.temperature if generation.do_sample else 0.0,
         top_p=generation.top_p if generation.top_p is not None else 1.0,
         top_k=generation.top_k or -1,  # 0 is off here, -1 there
         min_p=generation.min_p or 0.0,

@@ -88,7 +88,7 @@ def show(check: Check, as_json: bool) -> None:
         report = {"recipe": check.recipe, "launch": asdict(check.launch), "findings": rows}
         if check.estimate is not None:
             report["memory"] = {moment: dict(parts) for moment, parts in check.estimate.moments.items()}
-        print(json.dumps(report, indent=2))
+        common.result(json.dumps(report, indent=2))
         return
     width = max(len(what) for _, what, _ in check.findings)
     columns = max(60, shutil.get_terminal_size((120, 0)).columns) - width - 8

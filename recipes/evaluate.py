@@ -27,7 +27,10 @@ from recipes.grpo import GRPORecipe, generation
 class Evaluation:
     split: str = field(default="test", metadata={"help": "split to evaluate on"})
     problems: int | None = field(default=None, metadata={"help": "the first so many problems; None: all of the split"})
-    samples: int = field(default=4, metadata={"help": "completions sampled for each problem"})
+    samples: int | None = field(
+        default=None,
+        metadata={"help": "completions sampled for each problem; null: 4, or 1 at temperature 0, which is greedy"},
+    )
     batch_size: int = field(default=256, metadata={"help": "completions generated at a time"})
     examples: int = field(default=4, metadata={"help": "completions to show, one each of the first problems"})
     output: str | None = field(
@@ -40,7 +43,8 @@ class Evaluation:
 
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
-    grpo.check({key: value for key, value in given.items() if "vllm" not in key})  # transformers samples here
+    _measure.check_samples(given)
+    grpo.check({k: v for k, v in given.items() if "vllm" not in k and k != "temperature"})  # transformers samples here
 
 
 def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _given) -> None:
@@ -59,7 +63,8 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
         rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
     start = time.perf_counter()
     model = _measure.load_model(model_args, training_args)
-    rows_k = rows.select([i for i in range(len(rows)) for _ in range(evaluation.samples)])
+    k = evaluation.samples or (1 if training_args.temperature == 0 else 4)
+    rows_k = rows.select([i for i in range(len(rows)) for _ in range(k)])
     completions = _measure.sample(
         model, tokenizer, rows_k["prompt"], generation(training_args), evaluation.batch_size, training_args.seed
     )
@@ -67,7 +72,6 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
 
     scores = _measure.grades(completions, rows_k, reward_funcs)
     right = [float(score == 1.0) for score in scores[next(iter(args.rewards))]]
-    k = evaluation.samples
     per_problem = [fmean(right[i : i + k]) for i in range(0, len(right), k)]
     result = {
         "model": model_args.model_name_or_path,
@@ -99,7 +103,7 @@ def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, mo
     if evaluation.output and PartialState().is_main_process:
         Path(evaluation.output).parent.mkdir(parents=True, exist_ok=True)
         common.write_atomically(Path(evaluation.output), json.dumps(result | common.provenance(), indent=2) + "\n")
-    common.say(json.dumps(result) if evaluation.json else describe(result))
+    common.result(json.dumps(result) if evaluation.json else describe(result))
 
 
 def describe(result: dict) -> str:

@@ -53,7 +53,10 @@ def check(given: dict) -> None:
             f"num_generations={group} does not divide the {batch} completions that are sampled together "
             f"({per_device} per device x {processes} processes x {steps} steps): nearest that does is {nearest}"
         )
+    if given.get("temperature", 1.0) <= 0:
+        raise ValueError(f"temperature={given['temperature']}: a group of equal completions teaches nothing: say 1.0")
     _generation.check(given, processes)
+    _generation.check_kwargs(given)
     if not given.get("rewards"):
         raise ValueError(f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight")
     _rows.check_rewards(given)

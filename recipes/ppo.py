@@ -93,6 +93,8 @@ def check(given: dict) -> None:
             )
     if given.get("logging_steps", 1) != 1:
         raise ValueError(f"logging_steps={given['logging_steps']!r}: PPOTrainer logs every step; say 1")
+    if given.get("temperature", 1.0) <= 0:
+        raise ValueError(f"temperature={given['temperature']}: PPO learns from samples, and divides by it: say 1.0")
     if not given.get("rewards"):
         raise ValueError(
             f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight, or 0 to log it beside "

@@ -53,7 +53,10 @@ class Sampling:
     most: int = field(default=4, metadata={"help": "accepted completions of a prompt, at most"})
     split: str = field(default="train", metadata={"help": "split whose prompts are sampled"})
     problems: int | None = field(default=None, metadata={"help": "the first so many prompts; None: all of the split"})
-    samples: int = field(default=8, metadata={"help": "completions sampled for each prompt"})
+    samples: int | None = field(
+        default=None,
+        metadata={"help": "completions sampled for each prompt; null: 8, or 1 at temperature 0, which is greedy"},
+    )
     batch_size: int = field(default=256, metadata={"help": "completions generated at a time, and kept at a time"})
     json: bool = field(default=False, metadata={"help": "print the summary as JSON"})
 
@@ -64,11 +67,15 @@ class Sampling:
 def check(given: dict) -> None:
     """Refuse, before anything loads, what can't work together. Raises ValueError."""
     names, options = given.get("rewards") or {}, given.get("reward_options") or {}
-    run = {key: value for key, value in given.items() if "vllm" not in key}  # how it samples while it trains
+    _measure.check_samples(given)
+    # how it samples while it trains
+    run = {key: value for key, value in given.items() if "vllm" not in key and key != "temperature"}
     grpo.check(run | {"reward_options": {name: own for name, own in options.items() if name in names}})
     _rows.check_rewards(given | {"rewards": {**names, **ACCEPT, **(given.get("accept") or {})}})  # have options too
+    if given.get("keep") == "pairs" and given.get("temperature") == 0:
+        raise ValueError("temperature=0 with keep=pairs: of one greedy completion a prompt there is no pair; raise it")
     least = 2 if given.get("keep") == "pairs" else 1
-    if given.get("samples", 8) < least:
+    if given.get("samples") is not None and given["samples"] < least:
         raise ValueError(f"samples={given['samples']}: at least {least} a prompt are needed")
     for key in ("most", "problems"):
         if given.get(key) is not None and given[key] < 1:
@@ -95,9 +102,10 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
         engine = engine_for(model_args, training_args, given)
         settings = {k: v for k, v in given.items() if k not in ("output", "json", "keep", "accept", "most")}
         settings |= {"scored": sorted(names), "engine": engine, "num_processes": PartialState().num_processes}
-        part = Part(output, settings, len(rows), max(1, sampling.batch_size // sampling.samples))
+        k = sampling.samples or (1 if training_args.temperature == 0 else 8)
+        part = Part(output, settings, len(rows), max(1, sampling.batch_size // k))
     if part.groups < len(rows):
-        sample_on(part, sampling, rows, reward_funcs, tokenizer, engine, training_args, model_args)
+        sample_on(part, k, sampling.batch_size, rows, reward_funcs, tokenizer, engine, training_args, model_args)
     if not PartialState().is_main_process:
         return
     groups = part.read()
@@ -145,7 +153,7 @@ def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_
     common.write_atomically(output.with_suffix(".summary.json"), summary + "\n")
     common.write_atomically(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
     part.path.unlink()
-    common.say(json.dumps(result) if sampling.json else describe(result))
+    common.result(json.dumps(result) if sampling.json else describe(result))
 
 
 def engine_for(model_args: ModelConfig, training_args: GRPOConfig, given: dict) -> str:
@@ -159,10 +167,10 @@ def engine_for(model_args: ModelConfig, training_args: GRPOConfig, given: dict) 
 
 
 def sample_on(
-    part: Part, sampling: Sampling, rows, reward_funcs, tokenizer, engine: str, training_args, model_args
+    part: Part, k: int, batch_size: int, rows, reward_funcs, tokenizer, engine: str, training_args, model_args
 ) -> None:
     """Sample, score and keep the prompts that are not in `part` yet, some at a time, each time with a seed of its own."""
-    k, sampler = sampling.samples, _measure
+    sampler = _measure
     if engine == "vllm":
         from recipes import _vllm as sampler
     model = sampler.load_model(model_args, training_args)
@@ -170,7 +178,7 @@ def sample_on(
     for at in range(part.groups, len(rows), part.step):
         of = rows.select([i for i in range(at, min(at + part.step, len(rows))) for _ in range(k)])
         completions = sampler.sample(
-            model, tokenizer, of["prompt"], generation(training_args), sampling.batch_size, training_args.seed + at
+            model, tokenizer, of["prompt"], generation(training_args), batch_size, training_args.seed + at
         )
         if PartialState().is_main_process:
             scores = _measure.grades(completions, of, reward_funcs)

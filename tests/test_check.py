@@ -198,7 +198,7 @@ def test_a_reward_that_pays_without_merit_is_found(base, monkeypatch):
 
 
 def test_gold_that_the_reward_refuses_fails(base, monkeypatch):
-    monkeypatch.setattr(_perfect, "completion", lambda row, prefilled: f"<answer>{row['answer']}</answer>")
+    monkeypatch.setattr(_perfect, "completion", lambda row, *_: f"<answer>{row['answer']}</answer>")
     failed = found(look("--config", TINY, "--model_name_or_path", base), "fail")
     assert set(failed) == {"reward think_format"} and "32 of 32 golds" in failed["reward think_format"]
 

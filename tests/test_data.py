@@ -174,6 +174,12 @@ def test_a_slip_is_carried_through():
     assert {arithmetic_text.worked(28, 37, random.Random(i))[1] for i in range(40)} <= {63, 64, 66, 67, 45, 55, 75, 85}
 
 
+def test_countdown_says_when_there_are_no_more_problems():
+    assert len(data.load("countdown", "test", numbers=2, rows=900)) == 900
+    with pytest.raises(ValueError, match=r"rows=2000: no more than 1\d\d\d problems of split 'test' with numbers=2"):
+        data.load("countdown", "test", numbers=2)
+
+
 def test_countdown_is_solvable_and_its_splits_are_disjoint():
     rows = {s: data.load("countdown", s, template="plain", rows=300) for s in ("train", "test")}
     problems = {s: {(*sorted(r["nums"]), r["target"]) for r in rows[s]} for s in rows}

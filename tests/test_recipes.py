@@ -36,7 +36,7 @@ def log_of(folder) -> list[dict]:
 def evaluated(capsys, *argv) -> dict:
     classes = (evaluate.Evaluation, grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig)
     capsys.readouterr()
-    evaluate.main(*parse(classes, [*argv, "--json"], doc="", check=grpo.check))
+    evaluate.main(*parse(classes, [*argv, "--json"], doc="", check=evaluate.check))
     return json.loads(capsys.readouterr().out)
 
 

@@ -64,7 +64,7 @@ def test_pairs_are_the_best_against_the_worst_and_train_dpo(base, arguments, tmp
         assert row["chosen_reward"] > row["rejected_reward"]
 
     loaded = data.load(str(tmp_path / "out.jsonl"), template="plain")
-    assert set(loaded.column_names) == {"prompt", "chosen", "rejected", "answer"}
+    assert set(loaded.column_names) == {"prompt", "chosen", "rejected", "answer", "chosen_reward", "rejected_reward"}
     assert loaded[0]["prompt"] == rows[0]["prompt"][0]["content"] + "\n"
     assert loaded["chosen"] == [row["chosen"][0]["content"] for row in rows]
     run_dpo(
@@ -141,7 +141,8 @@ def test_a_row_keeps_its_own_columns_where_others_are_left_out(arguments, tmp_pa
     assert all(row["chosen"][0]["content"].endswith(f"{row['nums'][2]}</answer>") for row in rows)
     assert "left out 4 of 8 rows" in capsys.readouterr().out
     loaded = data.load(str(tmp_path / "out.jsonl"), template="plain")
-    assert set(loaded.column_names) == {"prompt", "chosen", "rejected", "target", "nums"}, "not taken for countdown"
+    pairs = {"prompt", "chosen", "rejected", "chosen_reward", "rejected_reward"}
+    assert set(loaded.column_names) == pairs | {"target", "nums"}, "not taken for countdown"
 
 
 GOOD = {"math_answer": 1.0, "think_format": 1.0, "language_consistency": 1.0, "repetition_penalty": 0.0}
@@ -207,6 +208,9 @@ def test_rejection_sampling_refuses_what_the_rewards_pay_for_but_nobody_should_i
         "prompt",
         "completion",
         "answer",
+        "reward",
+        "rewards",
+        "finished",
     }
 
     capsys.readouterr()
