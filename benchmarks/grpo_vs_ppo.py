@@ -6,7 +6,7 @@ draws the training accuracy over completions and over seconds, at the run's mean
 process, held-out sampling included. One thread each. Needs the embedded base (`make demo`
 builds it). Nothing else should run meanwhile.
 
-Run: python benchmarks/grpo_vs_ppo.py [--steps 60] [--seeds 3] [--figure docs/grpo_vs_ppo.png]
+Run: python benchmarks/grpo_vs_ppo.py [--steps 60] [--seeds 3] [--figure docs/grpo_vs_ppo.png] [--model outputs/sft-tiny-base]
 """
 
 import argparse
@@ -24,7 +24,7 @@ WINDOW = 5
 CASES = ("grpo", "ppo")
 
 
-def run(case: str, steps: int, seed: int, folder: Path) -> dict:
+def run(case: str, model: str, steps: int, seed: int, folder: Path) -> dict:
     """One whole training run: its curve of accuracy, held-out figures, seconds and peak memory in MiB."""
     length = {"grpo": ["--max_steps", str(steps)], "ppo": ["--total_episodes", str(steps * COMPLETIONS)]}[case]
     options = ["--output_dir", str(folder), "--seed", str(seed), "--save_steps", str(steps), "--report_to", "none"]
@@ -34,6 +34,8 @@ def run(case: str, steps: int, seed: int, folder: Path) -> dict:
         f"recipes.{case}",
         "--config",
         f"recipes/configs/{case}/tiny.yaml",
+        "--model_name_or_path",
+        model,
         *length,
         *options,
     ]
@@ -108,13 +110,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--figure", default="docs/grpo_vs_ppo.png")
+    parser.add_argument("--model", default="outputs/sft-tiny-base")
     args = parser.parse_args()
     os.chdir(Path(__file__).resolve().parents[1])
     results = {case: [] for case in CASES}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.seeds):
             for case in CASES:
-                results[case].append(r := run(case, args.steps, seed, Path(folder) / f"{case}-{seed}"))
+                results[case].append(r := run(case, args.model, args.steps, seed, Path(folder) / f"{case}-{seed}"))
                 print(f"seed {seed} {case}: {r['after']['accuracy']:.3f} in {r['train_seconds']:.0f} s", flush=True)
     print(f"\n{args.steps} steps of {COMPLETIONS} completions, {args.seeds} seeds:\n\n{table(results)}")
     draw(results, args.figure)

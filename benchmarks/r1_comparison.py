@@ -11,7 +11,7 @@ Each seed is a run of its own of every method, all as whole processes on one thr
 one completion each at temperature 1. Writes a table in Markdown, with mean and standard deviation over the seeds, and a figure.
 Needs the embedded base: python -m recipes.sft --config recipes/configs/sft/tiny-base.yaml. A run that was stopped goes on.
 
-Run: python benchmarks/r1_comparison.py [--completions 7680] [--seeds 3] [--output_dir FOLDER]
+Run: python benchmarks/r1_comparison.py [--completions 7680] [--seeds 3] [--output_dir FOLDER] [--model outputs/sft-tiny-base]
 """
 
 import argparse
@@ -60,25 +60,26 @@ def recipe(name: str, config: str, folder: Path, seed: int, *options: str) -> No
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def run(method: str, out: Path, seed: int, completions: int) -> dict:
+def run(method: str, model: str, out: Path, seed: int, completions: int) -> dict:
     """A method with a seed, from the base to its held-out figures."""
     folder, before, count = out / f"{method}-{seed}", out / f"{method}-{seed}-first", completions // STEP
+    base = ["--model_name_or_path", model]
     grpo = ["--max_steps", str(count), "--report_to", "none", "--save_steps", str(count)]
-    sample = ["--problems", str(completions // SAMPLES), "--samples", str(SAMPLES)]
+    sample = ["--problems", str(completions // SAMPLES), "--samples", str(SAMPLES), *base]
     drawn = ["--dataset", str(before / "rows.jsonl"), "--held_out_dataset", "arithmetic"]
     if method == "zero":
-        recipe("grpo", GRPO, folder, seed, *grpo)
+        recipe("grpo", GRPO, folder, seed, *grpo, *base)
     elif method == "r1":
-        recipe("sft", SFT, before, seed, *COLD_START)
+        recipe("sft", SFT, before, seed, *COLD_START, *base)
         recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(before), *grpo)
     elif method == "ppo":
-        recipe("ppo", PPO, folder, seed, "--total_episodes", str(completions), "--save_steps", str(count))
+        recipe("ppo", PPO, folder, seed, "--total_episodes", str(completions), "--save_steps", str(count), *base)
     elif method == "dpo":
         recipe("sample", GRPO, before, seed, "--keep", "pairs", *sample)
-        recipe("dpo", DPO, folder, seed, *drawn, "--max_steps", "-1", "--num_train_epochs", "1")
+        recipe("dpo", DPO, folder, seed, *drawn, "--max_steps", "-1", "--num_train_epochs", "1", *base)
     else:
         recipe("sample", GRPO, before, seed, "--most", "2", *sample)
-        recipe("sft", SFT, folder, seed, *drawn)
+        recipe("sft", SFT, folder, seed, *drawn, *base)
     summary = json.loads((folder / "summary.json").read_text())
     state = max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1])) / "trainer_state.json"
     steps = [row for row in json.loads(state.read_text())["log_history"] if "reward" in row]
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--completions", type=int, default=7680)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output_dir", type=Path, help="default: outputs/r1-comparison-<completions>")
+    parser.add_argument("--model", default="outputs/sft-tiny-base")
     parser.add_argument("--figure", type=Path, default=Path("docs/r1_comparison.png"))
     args = parser.parse_args()
     os.chdir(Path(__file__).resolve().parents[1])
@@ -146,7 +148,7 @@ def main() -> None:
     results = {method: [] for method in METHODS}
     for seed in range(args.seeds):
         for method in METHODS:
-            results[method].append(r := run(method, args.output_dir, seed, args.completions))
+            results[method].append(r := run(method, args.model, args.output_dir, seed, args.completions))
             print(f"seed {seed} {method}: {r['accuracy']:.3f} in {r['train_seconds']:.0f} s", flush=True)
     print(f"\n{args.completions:,} completions sampled, {args.seeds} seeds:\n\n{table(results)}")
     draw(results, args.completions, args.figure)

@@ -5,9 +5,10 @@ and micro-step, accumulated, 8 sampled together on each device by transformers, 
 that cost ever more, under which the peak leaves a tenth of the device free, and that peak in GB; + what is offloaded to the
 machine's own memory, for each device. A figure alone is that of single_gpu or multi_gpu.
 
-Run: python benchmarks/what_fits.py
+Run: python benchmarks/what_fits.py [--sizes 0.5B 7B] [--trained LoRA]    (all of them: many minutes)
 """
 
+import argparse
 import functools
 import sys
 
@@ -36,6 +37,7 @@ ENGINES = {
     "zero2_offload": ("zero2", {"offload_optimizer": True}, True),
     "zero3_offload": ("zero3", {"offload_optimizer": True, "offload_params": True}, True),
 }
+KINDS = ("full", "LoRA", "QLoRA")
 FREE = 0.1
 
 
@@ -92,10 +94,14 @@ def cell(size: str, kind: str, processes: int, gigabytes: float) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--trained", nargs="+", default=KINDS, choices=KINDS)
+    args = parser.parse_args()
     print("| Qwen2.5 | trained |", " | ".join(MACHINES), "|")
     print("|---|---|" + "---|" * len(MACHINES))
-    for size in SHAPES:
-        for kind in ("full", "LoRA", "QLoRA"):
+    for size in args.sizes:
+        for kind in args.trained:
             cells = [cell(size, kind, *machine) for machine in MACHINES.values()]
             print(f"| {size} | {kind} |", " | ".join(cells), "|", flush=True)
 

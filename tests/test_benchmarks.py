@@ -1,0 +1,71 @@
+"""Each benchmark runs to its end, at its smallest size. What it measures is not looked at here: a loaded machine would decide."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import REPO
+
+
+def benchmark(name: str, *argv: str) -> str:
+    command = [sys.executable, f"benchmarks/{name}.py", *argv]
+    done = subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
+    assert done.returncode == 0 or name == "recipe_overhead", done.stderr[-3000:]  # which says 1 where it is too slow
+    return done.stdout
+
+
+def test_recipe_overhead(base):
+    said = benchmark("recipe_overhead", "--pairs", "1", "--steps", "1", "--model", base)
+    assert re.search(r"median ratio \d\.\d{3}", said)
+
+
+def test_grpo_vs_ppo(base, tmp_path):
+    said = benchmark(
+        "grpo_vs_ppo", "--steps", "1", "--seeds", "1", "--model", base, "--figure", str(tmp_path / "a.png")
+    )
+    assert (
+        re.search(r"^\| GRPO \| 0\.\d+ .*\n\| PPO \| 0\.\d+ ", said, re.M)
+        and (tmp_path / "a.png").stat().st_size > 10_000
+    )
+
+
+def test_r1_comparison(base, tmp_path):
+    sizes = ["--completions", "512", "--seeds", "1", "--model", base]
+    said = benchmark(
+        "r1_comparison", *sizes, "--output_dir", str(tmp_path / "runs"), "--figure", str(tmp_path / "a.png")
+    )
+    assert said.count("\n| ") == 8 and (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_memory(base):
+    said = benchmark("memory", "--model", base, "--only", "sft | none | full")
+    assert re.search(r"1 runs: estimate / measured from \d\.\d\d to \d\.\d\d", said)
+
+
+def test_what_fits():
+    (line,) = re.findall(r"\| 0\.5B \| full \|.*", benchmark("what_fits", "--sizes", "0.5B", "--trained", "full"))
+    assert line == "| 0.5B | full | 11 | 11 | 13 | 13 |"
+
+
+def test_style_rewards(tmp_path):
+    files = {"gsm8k": {"question": "1 + 1?", "answer": "1 + 1 = 2\n#### 2"}}
+    files["math500"] = {
+        "problem": "1 + 1?",
+        "level": "Level 1",
+        "answer": "2",
+        "solution": "It is 2.",
+        "subject": "Algebra",
+    }
+    paths = []
+    for name, row in files.items():
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+        paths += [f"--{name}", str(tmp_path / f"{name}.jsonl")]
+    assert benchmark("style_rewards", *paths).count("| 0 |") == 4
+
+
+@pytest.mark.parametrize("part", ["math", "format", "golds", "length", "code"])
+def test_rewards(part):
+    assert "|" in benchmark("rewards", part, "--rounds", "1")
