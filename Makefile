@@ -10,10 +10,10 @@ RUN := $(VENV)/bin/python
 demo: $(VENV)/.built
 	@$(RUN) -m recipes.demo
 
-# one thread: two torch processes that each take every core slow each other down tenfold
+# Files of tests two at a time, with one thread each: two torch processes that each take every core slow each other tenfold.
 test: $(VENV)/.built
-	@echo "== tests: about 25 minutes on 2 cores, by real training runs"
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest
+	@echo "== tests: about half an hour on 2 cores, by real training runs"
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.built
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -7,6 +7,7 @@ process, held-out sampling included. One thread each. Needs the embedded base (`
 builds it). Nothing else should run meanwhile.
 
 Run: python benchmarks/grpo_vs_ppo.py [--steps 60] [--seeds 3] [--figure docs/grpo_vs_ppo.png] [--model outputs/sft-tiny-base]
+         [--held_out 1000]
 """
 
 import argparse
@@ -24,7 +25,7 @@ WINDOW = 5
 CASES = ("grpo", "ppo")
 
 
-def run(case: str, model: str, steps: int, seed: int, folder: Path) -> dict:
+def run(case: str, keys: list[str], steps: int, seed: int, folder: Path) -> dict:
     """One whole training run: its curve of accuracy, held-out figures, seconds and peak memory in MiB."""
     length = {"grpo": ["--max_steps", str(steps)], "ppo": ["--total_episodes", str(steps * COMPLETIONS)]}[case]
     options = ["--output_dir", str(folder), "--seed", str(seed), "--save_steps", str(steps), "--report_to", "none"]
@@ -34,8 +35,7 @@ def run(case: str, model: str, steps: int, seed: int, folder: Path) -> dict:
         f"recipes.{case}",
         "--config",
         f"recipes/configs/{case}/tiny.yaml",
-        "--model_name_or_path",
-        model,
+        *keys,
         *length,
         *options,
     ]
@@ -111,13 +111,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--figure", default="docs/grpo_vs_ppo.png")
     parser.add_argument("--model", default="outputs/sft-tiny-base")
+    parser.add_argument("--held_out", default="1000")
     args = parser.parse_args()
     os.chdir(Path(__file__).resolve().parents[1])
+    keys = ["--model_name_or_path", args.model, "--held_out", args.held_out]
     results = {case: [] for case in CASES}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.seeds):
             for case in CASES:
-                results[case].append(r := run(case, args.model, args.steps, seed, Path(folder) / f"{case}-{seed}"))
+                results[case].append(r := run(case, keys, args.steps, seed, Path(folder) / f"{case}-{seed}"))
                 print(f"seed {seed} {case}: {r['after']['accuracy']:.3f} in {r['train_seconds']:.0f} s", flush=True)
     print(f"\n{args.steps} steps of {COMPLETIONS} completions, {args.seeds} seeds:\n\n{table(results)}")
     draw(results, args.figure)

@@ -93,7 +93,13 @@ def write_rows(folder: Path, answer_tokens: int, tokenizer) -> dict[str, str]:
 
 def tiny_model(model: str, folder: Path) -> str:
     """A model of the same tokenizer, and next to nothing else."""
-    sizes = {"num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 16, "head_dim": 8}
+    sizes = {
+        "num_hidden_layers": 1,
+        "layer_types": ["full_attention"],
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "head_dim": 8,
+    }
     config = AutoConfig.from_pretrained(model, **sizes, num_attention_heads=2, num_key_value_heads=1)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / "tiny")
     AutoTokenizer.from_pretrained(model).save_pretrained(folder / "tiny")

@@ -12,6 +12,7 @@ one completion each at temperature 1. Writes a table in Markdown, with mean and 
 Needs the embedded base: python -m recipes.sft --config recipes/configs/sft/tiny-base.yaml. A run that was stopped goes on.
 
 Run: python benchmarks/r1_comparison.py [--completions 7680] [--seeds 3] [--output_dir FOLDER] [--model outputs/sft-tiny-base]
+         [--held_out 1000]
 """
 
 import argparse
@@ -60,10 +61,10 @@ def recipe(name: str, config: str, folder: Path, seed: int, *options: str) -> No
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def run(method: str, model: str, out: Path, seed: int, completions: int) -> dict:
+def run(method: str, model: str, held_out: str, out: Path, seed: int, completions: int) -> dict:
     """A method with a seed, from the base to its held-out figures."""
     folder, before, count = out / f"{method}-{seed}", out / f"{method}-{seed}-first", completions // STEP
-    base = ["--model_name_or_path", model]
+    base = ["--model_name_or_path", model, "--held_out", held_out]
     grpo = ["--max_steps", str(count), "--report_to", "none", "--save_steps", str(count)]
     sample = ["--problems", str(completions // SAMPLES), "--samples", str(SAMPLES), *base]
     drawn = ["--dataset", str(before / "rows.jsonl"), "--held_out_dataset", "arithmetic"]
@@ -71,7 +72,7 @@ def run(method: str, model: str, out: Path, seed: int, completions: int) -> dict
         recipe("grpo", GRPO, folder, seed, *grpo, *base)
     elif method == "r1":
         recipe("sft", SFT, before, seed, *COLD_START, *base)
-        recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(before), *grpo)
+        recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(before), "--held_out", held_out, *grpo)
     elif method == "ppo":
         recipe("ppo", PPO, folder, seed, "--total_episodes", str(completions), "--save_steps", str(count), *base)
     elif method == "dpo":
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output_dir", type=Path, help="default: outputs/r1-comparison-<completions>")
     parser.add_argument("--model", default="outputs/sft-tiny-base")
+    parser.add_argument("--held_out", default="1000", help="sums, one completion each")
     parser.add_argument("--figure", type=Path, default=Path("docs/r1_comparison.png"))
     args = parser.parse_args()
     os.chdir(Path(__file__).resolve().parents[1])
@@ -148,7 +150,7 @@ def main() -> None:
     results = {method: [] for method in METHODS}
     for seed in range(args.seeds):
         for method in METHODS:
-            results[method].append(r := run(method, args.model, args.output_dir, seed, args.completions))
+            results[method].append(r := run(method, args.model, args.held_out, args.output_dir, seed, args.completions))
             print(f"seed {seed} {method}: {r['accuracy']:.3f} in {r['train_seconds']:.0f} s", flush=True)
     print(f"\n{args.completions:,} completions sampled, {args.seeds} seeds:\n\n{table(results)}")
     draw(results, args.completions, args.figure)

@@ -426,6 +426,7 @@ def main() -> None:
     parser.add_argument("--golds", nargs="+", type=Path, default=[CASES / "golds.jsonl"])
     parser.add_argument("--leetcode", nargs="+", type=Path, default=[])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", type=int, help="the first so many of the labelled answers; default: all")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--humaneval", help=argparse.SUPPRESS)
     parser.add_argument("--verdicts", help=argparse.SUPPRESS)
@@ -442,9 +443,9 @@ def main() -> None:
         parser.error("leetcode: say --leetcode FILE.jsonl.gz, a file of the hub's newfacade/LeetCodeDataset")
     chosen = options.parts or parts
     if "math" in chosen:
-        accuracy("math", MATH, rows(CASES / "math_cases.jsonl"))
+        accuracy("math", MATH, rows(CASES / "math_cases.jsonl")[: options.cases])
     if "format" in chosen:
-        accuracy("format", FORMAT, rows(CASES / "format_cases.jsonl"))
+        accuracy("format", FORMAT, rows(CASES / "format_cases.jsonl")[: options.cases])
     if "golds" in chosen:
         golds(options.golds)
     if "speed" in chosen:

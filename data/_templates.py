@@ -36,7 +36,7 @@ def render(row: dict, template: str = "chat") -> dict:
         )
     row = row | {"prompt": text.replace("{question}", prompt[-1]["content"] if prompt else "")}
     for answer in ANSWERS:
-        if row.get(answer) is not None:
+        if isinstance(row.get(answer), list):
             row[answer] = row[answer][-1]["content"]
     return row
 

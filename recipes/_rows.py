@@ -236,7 +236,7 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
 
 def _need(rows: datasets.Dataset, *columns: str) -> None:
     if missing := [c for c in ("prompt", *columns) if c not in rows.column_names]:
-        others = [c for c in rows.column_names if c != "prompt"]
+        others = [c for c in rows.column_names if c not in ("prompt", *columns)]
         near = difflib.get_close_matches(missing[0], others, n=1) or others[:1] or ["<yours>"]
         raise ValueError(
             f"this recipe needs the column {missing[0]!r}, but the dataset has {', '.join(rows.column_names)}: say which one it "

@@ -239,4 +239,4 @@ def test_help_names_our_fields(capsys):
     with pytest.raises(SystemExit) as ended:
         parse((evaluate.Evaluation, grpo.GRPORecipe, grpo.GRPOConfig), ["--help"], doc=evaluate.__doc__)
     text = capsys.readouterr().out
-    assert ended.value.code == 0 and "--samples (int, default 4)" in text and "GRPOConfig" in text
+    assert ended.value.code == 0 and "--samples (int | None, default None)" in text and "GRPOConfig" in text

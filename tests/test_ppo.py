@@ -58,7 +58,7 @@ def test_each_completion_is_scored_with_its_own_row(tokenizer):
     """Prompts of many lengths, the same prompt with three different answers, shuffled batches, micro-batches, two epochs,
     and a loader that fetches ahead, as accelerate's does."""
     texts = ["2+2", "2+2", "2+2", "10+10", "5+55+555", "1+1+1+1+1+1", "7", "8+8"]
-    columns = {"answer": [f"answer {i}" for i in range(len(texts))]}
+    columns = {"answer": [f"answer {i}" for i in range(len(texts))], "prompts": texts}
     ids = tokenizer(texts)["input_ids"]
     rows = Dataset.from_dict({"input_ids": ids, "row": range(len(ids))})
     loader = DataLoader(rows.to_list(), batch_size=4, shuffle=True, collate_fn=_ppo.PromptCollator(tokenizer))
@@ -98,7 +98,7 @@ class Ahead:
 
 
 def test_other_prompts_than_the_batch_s_are_an_error_and_never_a_score(tokenizer):
-    scorer = _ppo.Scorer({"answer": ["a", "b"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
+    scorer = _ppo.Scorer({"answer": ["a", "b"], "prompts": ["a", "b"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
     batch = _ppo.PromptCollator(tokenizer)([{"input_ids": [40, 41], "row": 0}, {"input_ids": [42], "row": 1}])
     scorer.batches = _ppo.Batches([batch])
     next(iter(scorer.batches))
@@ -107,7 +107,7 @@ def test_other_prompts_than_the_batch_s_are_an_error_and_never_a_score(tokenizer
 
 
 def test_what_follows_a_sampled_pad_token_is_not_read(tokenizer):
-    scorer = _ppo.Scorer({"answer": ["a"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
+    scorer = _ppo.Scorer({"answer": ["a"], "prompts": ["a"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
     batch = _ppo.PromptCollator(tokenizer)([{"input_ids": [40, 41], "row": 0}])
     scorer.batches = _ppo.Batches([batch])
     next(iter(scorer.batches))

@@ -401,7 +401,7 @@ def test_a_rewritten_dataset_is_a_change_whatever_its_size_and_name(tmp_path):
 def test_a_failing_stage_ends_it_and_what_is_mended_goes_on(here, monkeypatch, capfd):
     out = here / "out"
     stages = yaml.safe_load((here / "r1.yaml").read_text())["stages"]
-    (here / "broken.jsonl").write_text('{"prompt": "What is 1 + 2?", "completion": "3, I think"}\n' * 8)
+    (here / "broken.jsonl").write_text('{"prompt": "What is 1 + 2?", "completion": " "}\n' * 8)
     keys = stages[3]["keys"] | {"dataset": str(here / "broken.jsonl")}
     del keys["model_name_or_path"]
     more = {"name": "more", "recipe": "sft", "config": str(here / "sft.yaml"), "keys": keys}

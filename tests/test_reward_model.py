@@ -244,20 +244,14 @@ def test_pairs_that_prefer_nothing_are_counted_and_left_out(tmp_path, tokenizer,
     rows = data.load(write(tmp_path / "pairs.jsonl", rows), template="plain")
     kept, counts = _rows.usable_pairs(rows, tokenizer, max_length=64)
     assert counts == {"rows": 5, "broken": 1, "equal": 1, "too_long": 1} and len(kept) == 2
-    assert (
-        "left out 3 of 5 rows: 1 lack a prompt or one of two answers, 1 have equal answers" in capsys.readouterr().out
-    )
+    assert "left out 3 of 5 rows: 1 have no two answers to one prompt, 1 have equal answers" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "rows, argv, words",
     [
         ([PAIR | {"rejected": "2"}], [], ["no row is left of 1", "1 have equal answers"]),
-        (
-            [{"prompt": "a", "chosen": "b"}],
-            [],
-            ["has the columns prompt, chosen", "preferences needs chosen, rejected"],
-        ),
+        ([{"prompt": "a", "chosen": "b"}], [], ["needs the column 'rejected'", "the dataset has prompt, chosen"]),
         ([{"question": "a", "answer": "#### 2"}], [], ["needs the column 'chosen'", "choose another dataset"]),
         ([PAIR], ["--held_out", "5"], ["held_out=5", "is what the run trains on", "held_out: 0"]),
         ([PAIR], ["--level", "token"], ["level='token'", "response", "step"]),
