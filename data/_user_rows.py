@@ -85,12 +85,12 @@ def roles_of(name: str, raw: Dataset) -> dict[str, str]:
 
 
 def _likely(raw: Dataset) -> str:
-    """The column that may be the prompt: the nearest by name, or else the one with the longest texts."""
+    """The column that may be the prompt: the nearest by name, or else, of those that can't be anything else, the longest texts."""
     for column in raw.column_names:
         if difflib.get_close_matches(column.lower(), NAMES["prompt"], n=1):
             return column
-    texts = {c: [v for v in raw[:LOOKED_AT][c] if isinstance(v, str)] for c in raw.column_names}
-    return max(texts, key=lambda c: fmean(map(len, texts[c])) if texts[c] else -1)
+    texts = {c: [v for v in raw[:LOOKED_AT][c] if isinstance(v, str)] for c in raw.column_names if c not in TEXT}
+    return max((c for c in texts if texts[c]), key=lambda c: fmean(map(len, texts[c])), default="<yours>")
 
 
 def to_row(raw: dict, roles: dict[str, str]) -> dict:

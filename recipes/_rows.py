@@ -137,9 +137,9 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
     or broken, by the rewards' own contract. max_prompt_length counts tokens, of the prompt as the model gets it.
     Raises ValueError when a reward needs a column that isn't there, and when no row is left.
     """
-    if taken := [c for c in rows.column_names if c in rewards.PASSED]:
+    if taken := [c for c in rows.column_names if c in (*rewards.PASSED, "image", "images")]:
         raise ValueError(
-            f"the dataset's column {taken[0]!r} has a name that trainers pass to rewards themselves: rename it, as in "
+            f"the dataset's column {taken[0]!r} has a name that TRL's trainers use themselves: rename it, as in "
             f"columns: {{my_{taken[0]}: {taken[0]}}}"
         )
     columns, empty = reward_columns(rows), as_completions([""] * len(rows), rows)

@@ -144,6 +144,7 @@ def test_rows_left_out_are_counted_under_their_true_reason(tmp_path, tokenizer, 
     "raw, columns, words",
     [
         ({"frage": "What is 6 * 7?", "id": "a"}, None, ["columns frage, id", "columns: {prompt: frage}"]),
+        ({"completion": "a long answer", "gold": "1", "right": True}, None, ["columns: {prompt: <yours>}"]),
         ({"my_question": "6?", "notes": "a long note about it"}, None, ["columns: {prompt: my_question}"]),
         (
             {"frage": "q", "gold": "1"},
@@ -170,6 +171,9 @@ def test_a_column_that_a_reward_needs_is_asked_for(tmp_path, tokenizer):
     rows = data.load(jsonl(tmp_path, {"question": "q", "answer": "1", "completions": "x"}), template="plain")
     with pytest.raises(ValueError, match=r"columns: \{my_completions: completions\}"):
         _rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
+    with pytest.raises(ValueError, match=r"columns: \{my_image: image\}"):
+        rows = data.load(jsonl(tmp_path, {"question": "q", "answer": "1", "image": None}), template="plain")
+        _rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
 
 
 def test_columns_are_for_what_is_read_as_it_is():
@@ -188,7 +192,7 @@ def test_columns_are_for_what_is_read_as_it_is():
         ("f.csv", 'question,answer\n"q,1\n', "can't be read as .csv"),
         ("g.csv", "question,answer\n", "no rows"),
         ("h.parquet", "question,answer\nq,1\n", "can't be read as .parquet"),
-        ("i.jsonl", "[1, 2]\n", "say which one is the prompt"),
+        ("i.jsonl", "[1, 2]\n", "none of them is called prompt"),
         ("j.jsonl", b'{"question": "\xff", "answer": "1"}\n', "can't be read as .jsonl"),
     ],
 )
