@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PYTHONFAULTHANDLER"] = "1"  # a process that is aborted says where
 
 import pytest
+from filelock import FileLock  # comes with huggingface_hub
 
 from recipes import dpo, grpo, ppo, reward_model, sft
 from recipes._config import classes_of, parse
@@ -47,14 +48,21 @@ def run_in_processes(module: str, *argv: str, processes: int = 2) -> subprocess.
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory) -> str:
-    """A small base model by the real recipe, on one-digit sums: 200 steps give it the habits that GRPO selects from."""
-    folder = str(tmp_path_factory.mktemp("base") / "model")
+    """A small base model by the real recipe, on one-digit sums: 200 steps give it the habits that GRPO selects from.
+
+    It is made once; pytest-xdist's workers, whose folders lie side by side, share it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / "base"
     os.chdir(REPO)
-    run_sft(
-        *("--config", "recipes/configs/sft/tiny-base.yaml", "--output_dir", folder, "--max_steps", "200"),
-        *("--dataset_options", "{digits: 1, rows: 12800}", "--save_steps", "200"),
-    )
-    return folder
+    with FileLock(root / "base.lock"):
+        if not (folder / "summary.json").is_file():
+            run_sft(
+                *("--config", "recipes/configs/sft/tiny-base.yaml", "--output_dir", str(folder), "--max_steps", "200"),
+                *("--dataset_options", "{digits: 1, rows: 12800}", "--save_steps", "200"),
+            )
+    return str(folder)
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """What the rewards pay for, cheats included."""
 
-import re
 import time
 
 import pytest
-from conftest import REPO
 
 import rewards
 from rewards._text import final_answer
@@ -185,14 +183,3 @@ def test_options_are_set_when_a_reward_is_loaded():
         rewards.load("overlong", completion_ids=None)
     with pytest.raises(ValueError, match="binary='yes' is no bool"):
         rewards.load("code_tests", binary="yes")
-
-
-def test_the_example_for_authors_does_what_its_page_says():
-    """The page's ten lines pass the page's own table, but for the case that it says they fail."""
-    page = (REPO / "docs/writing-rewards.md").read_text()
-    reward, table = re.findall(r"```python\n(.*?)```", page, re.S)
-    names = {"pytest": pytest}
-    exec(reward + table, names)
-    cases = names["test_exact_words"].pytestmark[0].args[1]
-    assert [text for text, want in cases if names["exact_words"]([text], words=[3]) != [want]] == [cases[7][0]]
-    assert "! ! !" in cases[7][0]
