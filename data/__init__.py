@@ -17,8 +17,6 @@ from datasets import Dataset, Features, Value
 
 from data import _source, _templates, _user_rows
 
-LOOKED_AT = 100
-
 
 def names() -> list[str]:
     """Every dataset there is: the modules of this folder, but for those whose name starts with an underscore."""
@@ -94,7 +92,8 @@ def read(name: str, split: str = "train", *, template: str | None = "chat", colu
 def _as_it_is(name: str, raw: Dataset) -> tuple[Dataset, str]:
     """The rows of a file or a hub set, with all their other columns, and how they were read."""
     module, shape = _fitting(name, raw.column_names)
-    if module is not None and hasattr(module, "fits") and not module.fits(raw.select(range(min(len(raw), LOOKED_AT)))):
+    first = raw.select(range(min(len(raw), _user_rows.LOOKED_AT)))
+    if hasattr(module, "fits") and not module.fits(first):
         module = None
     if module is not None:
         roles, how = None, module.__name__.rpartition(".")[2]

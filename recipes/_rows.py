@@ -147,10 +147,9 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
     for reward in reward_funcs:
         reward.of_gradable_rows = False
         if missing := [c for c in rewards.columns_of(reward) if c not in columns]:
-            near = difflib.get_close_matches(missing[0], list(columns), n=1) or list(columns)[:1] or ["<yours>"]
             raise ValueError(
                 f"reward {reward.__name__!r} needs the column {missing[0]!r}, but the dataset has "
-                f"{', '.join(rows.column_names)}: say which one it is, such as columns: {{{missing[0]}: {near[0]}}}, choose another "
+                f"{', '.join(rows.column_names)}: {_say_which(missing[0], [c for c in columns if c != 'prompts'])}, choose another "
                 "reward, or another dataset"
             )
         values = reward(completions=empty, **columns)
@@ -237,11 +236,15 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
 def _need(rows: datasets.Dataset, *columns: str) -> None:
     if missing := [c for c in ("prompt", *columns) if c not in rows.column_names]:
         others = [c for c in rows.column_names if c not in ("prompt", *columns)]
-        near = difflib.get_close_matches(missing[0], others, n=1) or others[:1] or ["<yours>"]
         raise ValueError(
-            f"this recipe needs the column {missing[0]!r}, but the dataset has {', '.join(rows.column_names)}: say which one it "
-            f"is, such as columns: {{{missing[0]}: {near[0]}}}, or choose another dataset"
+            f"this recipe needs the column {missing[0]!r}, but the dataset has {', '.join(rows.column_names)}: "
+            f"{_say_which(missing[0], others)}, or choose another dataset"
         )
+
+
+def _say_which(missing: str, others: list[str]) -> str:
+    near = difflib.get_close_matches(missing, others, n=1) or others[:1] or ["<yours>"]
+    return f"say which one it is, such as columns: {{{missing}: {near[0]}}}"
 
 
 def text_of(answer: str | list[dict] | None) -> str:

@@ -53,7 +53,7 @@ def test_no_limit_leaves_long_prompts_in(tmp_path, tokenizer):
 @pytest.mark.parametrize(
     "rows, words",
     [
-        ([{"question": "What is 1 + 1?"}], ["'math_answer' needs the column 'answer'", "columns: {answer: "]),
+        ([{"question": "What is 1 + 1?"}], ["'math_answer' needs the column 'answer'", "columns: {answer: <yours>}"]),
         ([{"target": 24, "numbers": [1]}], ["columns target, numbers", "which one is the prompt"]),
         ([], ["has no rows"]),
         (
