@@ -11,18 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recipes import _common as common
+from recipes.shared import run_folder
 
 BASE_CONFIG, CONFIG = "recipes/configs/sft/tiny-base.yaml", "recipes/configs/grpo/tiny.yaml"
 BASE, OUT = Path("outputs/sft-tiny-base"), Path("outputs/demo")
 
 
 def main() -> None:
-    if (OUT / common.SUMMARY).exists():
+    if (OUT / run_folder.SUMMARY).exists():
         print(f"{OUT} holds a finished demo, shown again below; to run it afresh: rm -r {OUT}\n")
         print((OUT / "report.md").read_text())
         return
-    if not (BASE / common.SUMMARY).exists():
+    if not (BASE / run_folder.SUMMARY).exists():
         stage("1/4  training the embedded base model from scratch, on worked sums of mixed quality")
         run("recipes.sft", "--config", BASE_CONFIG, "--resume_from_checkpoint", "true")
     stage("2/4  evaluating the base on held-out sums")
@@ -33,11 +33,11 @@ def main() -> None:
     stage("4/4  evaluating the trained model on the same sums")
     trained = evaluate(OUT / "grpo-tiny")
 
-    grpo = json.loads((OUT / "grpo-tiny" / common.SUMMARY).read_text())
+    grpo = json.loads((OUT / "grpo-tiny" / run_folder.SUMMARY).read_text())
     report = describe(base, trained, grpo)
     shutil.copy(OUT / "grpo-tiny" / "reward_curve.png", OUT / "reward_curve.png")
     (OUT / "report.md").write_text(report)
-    common.write_summary(
+    run_folder.write_summary(
         str(OUT),
         {
             "base": {k: v for k, v in base.items() if k != "examples"},

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from transformers import set_seed
 from trl import DPOConfig, DPOTrainer, ModelConfig, get_quantization_config
 
-from recipes import _common as common
-from recipes import _model, _rows
-from recipes import _tracking as tracking
-from recipes._config import check_choices, parse, refusing
-from recipes._measure import HeldOut, load_model, sampling
+from recipes.measuring.held_out import HeldOut
+from recipes.measuring.sampler import generation_config, load_model
+from recipes.preflight.entry import start
+from recipes.shared import arguments, dataset_rows, model_loading, run_folder, tracking
+from recipes.shared.run_config import unknown_choices
+from recipes.shared.terminal import refusing, say
 
 # TRL takes any string here, and finds out at the first step
 CHOICES = {
@@ -30,43 +31,39 @@ CHOICES = {
 
 
 @dataclass(kw_only=True)
-class DPORecipe(_rows.SampledArgs, _rows.DatasetArgs):
+class DPORecipe(arguments.SampledArgs, arguments.DatasetArgs):
     reference: str | None = field(
         default=None, metadata={"help": "the reference model; null: the starting model, without the adapter under LoRA"}
     )
 
 
-def check(given: dict) -> None:
-    """Refuse, before anything loads, what can't work together. Raises ValueError with the nearest choice that can."""
-    _rows.check_dataset(given)
-    check_choices(given, CHOICES)
-    if given.get("eval_strategy", "no") != "no":
-        raise ValueError("eval_strategy: this recipe doesn't evaluate while it trains; say held_out")
+def problems(config):
+    """What can't work together, found before anything loads, each with the nearest choice that can."""
+    yield from arguments.training_problems(config)
+    yield from unknown_choices(config, CHOICES)
 
 
-def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, given: dict) -> None:
+def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, config) -> None:
     with refusing():
-        rows = _rows.load(args)
-        tokenizer = _model.load_tokenizer(
-            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
-        )
+        rows = dataset_rows.load_rows(args)
+        tokenizer = model_loading.tokenizer_of(model_args, training_args)
         reference = reference_of(args, tokenizer, training_args, model_args)
-        rows, counts = _rows.usable_pairs(rows, tokenizer, training_args.max_length)
+        rows, counts = dataset_rows.usable_pairs(rows, tokenizer, training_args.max_length)
         held_out = HeldOut(
             args,
             args.measures(),
             tokenizer,
             training_args,
             model_args,
-            sampling(args.max_completion_length),
+            generation_config(args.max_completion_length),
             reference=reference,
             beta=training_args.beta,
         )
-        checkpoint = common.open_run(training_args, given)
+        checkpoint = run_folder.open_run(training_args, config)
 
     tracking.prepare_wandb(training_args)
     before = held_out.before()
-    training_args.model_init_kwargs = _model.model_init_kwargs(model_args)
+    training_args.model_init_kwargs = model_loading.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
     trainer = DPOTrainer(
         model=model_args.model_name_or_path,
@@ -75,27 +72,27 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, giv
         train_dataset=rows.select_columns(["prompt", "chosen", "rejected"]),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
-        peft_config=_model.peft_config(model_args),
+        peft_config=model_loading.peft_config(model_args),
     )
-    _model.keep_small_steps(trainer)
+    model_loading.keep_small_steps(trainer)
     shown = {"loss": "loss", "pair accuracy": "rewards/accuracies", "margin": "rewards/margins"}
     origin = tracking.follow(trainer, shown, args, model_args)
 
-    seconds = common.train_and_save(trainer, checkpoint)
+    seconds = run_folder.train_and_save(trainer, checkpoint)
     after = held_out.after(trainer)
     result = {"recipe": "dpo", "rows": counts, "train_seconds": seconds, "resumed_from": checkpoint}
     result |= {"steps": trainer.state.global_step, "before": before, "after": after}
-    common.write_summary(training_args.output_dir, result | origin)
-    common.say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
+    run_folder.write_summary(training_args.output_dir, result | origin)
+    say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
     for key in (key for key in after or {} if key not in ("rows", "stderr")):
-        common.say(f"  {key:<16} {f'{before[key]} -> ' if key in before else ''}{after[key]}")
+        say(f"  {key:<16} {f'{before[key]} -> ' if key in before else ''}{after[key]}")
 
 
 def reference_of(args: DPORecipe, tokenizer, training_args: DPOConfig, model_args: ModelConfig) -> ModelConfig | None:
     """The reference that is named, if one is. Raises ValueError where its log-probabilities would be of other tokens."""
     if args.reference is None:
         return None
-    other = _model.load_tokenizer(args.reference, "main", training_args.trust_remote_code, "reference")
+    other = model_loading.load_tokenizer(args.reference, "main", training_args.trust_remote_code, "reference")
     if other.get_vocab() != tokenizer.get_vocab() or other.eos_token != tokenizer.eos_token:
         raise ValueError(
             f"reference={args.reference!r} has another tokenizer than {model_args.model_name_or_path!r}: name a model of "
@@ -105,5 +102,4 @@ def reference_of(args: DPORecipe, tokenizer, training_args: DPOConfig, model_arg
 
 
 if __name__ == "__main__":
-    main(*parse((DPORecipe, DPOConfig, ModelConfig), doc=__doc__, check=check))
-    common.leave()
+    start("dpo", main, problems, __doc__)

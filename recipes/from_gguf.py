@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from recipes._config import parse, refusing
+from recipes.preflight.entry import start
+from recipes.shared.terminal import refusing
 
 
 @dataclass
@@ -24,7 +25,7 @@ class FromGGUF:
     package: str | None = field(default=None, metadata={"help": "or: an installed package that carries one"})
 
 
-def main(args: FromGGUF, _given: dict) -> None:
+def main(args: FromGGUF, _config) -> None:
     with refusing():
         path = Path(args.gguf) if args.gguf else find(args.package)
         if not path.is_file():
@@ -57,4 +58,4 @@ def find(package: str | None) -> Path:
 
 
 if __name__ == "__main__":
-    main(*parse((FromGGUF,), doc=__doc__))
+    start("from_gguf", main, doc=__doc__)

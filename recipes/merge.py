@@ -19,11 +19,11 @@ from peft import AutoPeftModelForCausalLM
 from peft.tuners.lora import LoraLayer
 from transformers import AutoConfig
 
-from recipes import _common as common
-from recipes import _model
-from recipes._config import parse, refusing
+from recipes.preflight.entry import start
+from recipes.shared import model_loading, run_folder
+from recipes.shared.terminal import refusing, say
 
-SAID_FROM = 0.1
+WARN_FROM = 0.1
 
 
 @dataclass(kw_only=True)
@@ -50,16 +50,16 @@ def rounded_away(model, dtype: torch.dtype) -> float:
     return round((lost / changed) ** 0.5, 4) if changed else 0.0
 
 
-def main(args: Merge, _given: dict) -> None:
+def main(args: Merge, _config) -> None:
     adapter, folder = Path(args.model_name_or_path).expanduser(), Path(args.output_dir)
     with refusing():
-        if not (adapter / "adapter_config.json").is_file():
+        if not model_loading.is_adapter(str(adapter)):
             raise ValueError(
                 f"model_name_or_path={str(adapter)!r} holds no LoRA adapter (adapter_config.json): nothing to merge"
             )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"output_dir={str(folder)!r} already holds something: name another folder")
-        tokenizer = _model.load_tokenizer(str(adapter), trust_remote_code=args.trust_remote_code, adapter=True)
+        tokenizer = model_loading.load_tokenizer(str(adapter), trust_remote_code=args.trust_remote_code, adapter=True)
         adapter_config = json.loads((adapter / "adapter_config.json").read_text())
         base, revision = adapter_config["base_model_name_or_path"], adapter_config.get("revision") or "main"
         try:
@@ -74,8 +74,8 @@ def main(args: Merge, _given: dict) -> None:
     )
     dtype = getattr(torch, args.dtype) if args.dtype else config.dtype or torch.float32
     lost = rounded_away(model, dtype)
-    if lost > SAID_FROM:
-        common.say(f"{dtype} rounds {lost:.0%} of what the adapter changes away: say --dtype float32 to keep it")
+    if lost > WARN_FROM:
+        say(f"{dtype} rounds {lost:.0%} of what the adapter changes away: say --dtype float32 to keep it")
     model = model.merge_and_unload().to(dtype)
     for settings in (model.config, model.generation_config):  # for engines that don't go by the tokenizer
         settings.eos_token_id, settings.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
@@ -93,12 +93,12 @@ def main(args: Merge, _given: dict) -> None:
         "base_revision": revision,
         "rounded_away": lost,
     }
-    common.write_summary(str(beside), summary | common.provenance())
+    run_folder.write_summary(str(beside), summary | run_folder.provenance())
     if folder.exists():
         folder.rmdir()
     beside.rename(folder)
-    common.say(f"{adapter} merged into {base}: saved to {folder}/")
+    say(f"{adapter} merged into {base}: saved to {folder}/")
 
 
 if __name__ == "__main__":
-    main(*parse((Merge,), doc=__doc__))
+    start("merge", main, doc=__doc__)

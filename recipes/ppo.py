@@ -16,23 +16,20 @@ Run: python -m recipes.ppo --config recipes/configs/ppo/tiny.yaml [--key value .
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from accelerate import PartialState
 from datasets import Dataset
 from peft import inject_adapter_in_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, set_seed
-from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import ModelConfig, get_quantization_config
 from trl.experimental.ppo import PPOConfig
 
-import rewards
-from recipes import _common as common
-from recipes import _model, _rows, _scores, report
-from recipes import _tracking as tracking
-from recipes._config import parse, refusing
-from recipes._measure import HeldOut, sampling
-from recipes._ppo import KLBound, ModelReward, PromptCollator, RewardedPPOTrainer, Scorer
+from recipes.measuring.held_out import HeldOut
+from recipes.measuring.sampler import generation_config
+from recipes.preflight.entry import start
+from recipes.shared import arguments, curves, dataset_rows, model_loading, reward_models, run_folder, tracking
+from recipes.shared.ppo_trainer import KLBound, ModelReward, PromptCollator, RewardedPPOTrainer, Scorer
+from recipes.shared.terminal import refusing
 
 # keys that PPOTrainer would take and ignore
 REFUSED = {
@@ -57,7 +54,7 @@ COMPUTED += ("num_total_batches", "world_size")
 
 
 @dataclass(kw_only=True)
-class PPORecipe(_rows.RewardArgs):
+class PPORecipe(arguments.RewardArgs):
     rewards: dict[str, float] = field(
         default_factory=dict, metadata={"help": "name -> weight, 0 to log only; the first one named is the accuracy"}
     )
@@ -75,71 +72,85 @@ class PPORecipe(_rows.RewardArgs):
     trust_remote_code: bool = field(default=False, metadata={"help": "run the model's own code from the hub"})
 
 
-def check(given: dict) -> None:
-    """Refuse, before anything loads, what can't work together. Raises ValueError."""
-    _rows.check_dataset(given)
-    if common.engine() == "FSDP":
-        raise ValueError(
+def problems(config):
+    """What can't work together, found before anything loads."""
+    yield from arguments.training_problems(config.without("eval_strategy"))
+    if config.launch.sharding == "fsdp":
+        yield (
             "FSDP: PPOTrainer calls the policy and the value model past the module that FSDP wraps, where it holds shards: "
             "launch with accelerate_configs/zero3.yaml"
         )
-    for key, why in REFUSED.items():
-        if given.get(key) not in (None, False, "no", "false", "none"):
-            raise ValueError(f"{key}={given[key]!r}: {why}")
-    for key in given:
-        if key in COMPUTED or key.startswith("dataloader_"):
-            raise ValueError(
-                f"{key}={given[key]!r}: PPOTrainer sets it by itself, from per_device_train_batch_size and others"
+    for key in ("reward_model", "value_model"):
+        if config[key] and config.launch.sharding == "zero3" and model_loading.is_adapter(config[key]):
+            yield (
+                f"{key}={config[key]!r} is a LoRA adapter, and ZeRO-3 holds no complete base to merge it into: launch with "
+                "accelerate_configs/zero2.yaml, or train the reward model without use_peft"
             )
-    if given.get("logging_steps", 1) != 1:
-        raise ValueError(f"logging_steps={given['logging_steps']!r}: PPOTrainer logs every step; say 1")
-    if given.get("temperature", 1.0) <= 0:
-        raise ValueError(f"temperature={given['temperature']}: PPO learns from samples, and divides by it: say 1.0")
-    if not given.get("rewards"):
-        raise ValueError(
-            f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight, or 0 to log it beside "
-            "a reward_model"
-        )
-    _rows.check_rewards(given)
-    if not given.get("reward_model") and not any(given["rewards"].values()):
-        raise ValueError("every reward has weight 0 and there is no reward_model: nothing to learn from")
-    minibatches, accumulation = given.get("num_mini_batches", 1), given.get("gradient_accumulation_steps", 1)
-    per_device = given.get("per_device_train_batch_size", 8)
+    for key, value in config.given.items():
+        if key in REFUSED and value not in (None, False, "no", "false", "none"):
+            yield f"{key}={value!r}: {REFUSED[key]}"
+        if key in COMPUTED or key.startswith("dataloader_"):
+            yield f"{key}={value!r}: PPOTrainer sets it by itself, from per_device_train_batch_size and others"
+    if config.given.get("logging_steps", 1) != 1:
+        yield f"logging_steps={config['logging_steps']!r}: PPOTrainer logs every step; say 1"
+    if config["temperature"] <= 0:
+        yield f"temperature={config['temperature']}: PPO learns from samples, and divides by it: say 1.0"
+    yield from arguments.reward_problems(config)
+    if config["rewards"] and not config["reward_model"] and not any(config["rewards"].values()):
+        yield "every reward has weight 0 and there is no reward_model: nothing to learn from"
+    minibatches, accumulation = config["num_mini_batches"], config["gradient_accumulation_steps"] or 1
     if minibatches > 1 and accumulation > 1:
-        raise ValueError(
+        yield (
             f"num_mini_batches={minibatches} with gradient_accumulation_steps={accumulation}: PPOTrainer steps once in so "
             "many micro-batches, whatever the mini-batches; say gradient_accumulation_steps: 1"
         )
-    if per_device % minibatches:
-        raise ValueError(f"num_mini_batches={minibatches} doesn't divide per_device_train_batch_size={per_device}")
+    if config["per_device_train_batch_size"] % minibatches:
+        yield (
+            f"num_mini_batches={minibatches} doesn't divide "
+            f"per_device_train_batch_size={config['per_device_train_batch_size']}"
+        )
 
 
-def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, given: dict) -> None:
+def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, config) -> None:
     training_args.trust_remote_code = args.trust_remote_code  # the other trainers' configs have it
     with refusing():
-        reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in args.rewards}
-        rows = _rows.load(args)
-        tokenizer = _model.load_tokenizer(
-            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
-        )
+        reward_funcs = args.reward_funcs()
+        rows = dataset_rows.load_rows(args)
+        tokenizer = model_loading.tokenizer_of(model_args, training_args)
         check_tokens(args, tokenizer, model_args, training_args)
-        rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
+        rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
         batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps
         if len(rows) < batch * PartialState().num_processes:
             raise ValueError(
                 f"{len(rows)} rows are fewer than a batch, {batch} completions a process x {PartialState().num_processes}: "
                 "PPOTrainer would wait for more forever; lower per_device_train_batch_size"
             )
-        generation = sampling(training_args.response_length, training_args.temperature)
+        generation = generation_config(training_args.response_length, training_args.temperature)
         held_out = HeldOut(args, reward_funcs, tokenizer, training_args, model_args, generation)
-        common.open_run(training_args, given)
+        run_folder.open_run(training_args, config)
 
     tracking.prepare_wandb(training_args)
     before = held_out.before()
     set_seed(training_args.seed)
-    policy, reference, value, scorer = models(args, training_args, model_args, tokenizer, rows, reward_funcs)
+    name, trust, peft_config = (
+        model_args.model_name_or_path,
+        args.trust_remote_code,
+        model_loading.peft_config(model_args),
+    )
+    init_kwargs = model_loading.model_init_kwargs(model_args)
+    init_kwargs["quantization_config"] = get_quantization_config(model_args)
+    policy, reference = policy_and_reference(name, trust, tokenizer, init_kwargs, with_lora=peft_config is not None)
+    batch_size = training_args.local_rollout_forward_batch_size
+    reward_funcs, weights = all_rewards(args, reward_funcs, tokenizer, init_kwargs, batch_size)
+    scorer = Scorer(dataset_rows.reward_columns(rows), tokenizer, reward_funcs, weights)
+    value = value_model(args.value_model or args.reward_model or name, trust, tokenizer, init_kwargs, peft_config)
+    if training_args.gradient_checkpointing:
+        for model in (policy, value):
+            model.gradient_checkpointing_enable(training_args.gradient_checkpointing_kwargs)
+            if peft_config:
+                model.enable_input_require_grads()
     training_args.stop_token, training_args.num_sample_generations = "eos", 0
-    prompts = _rows.prompt_ids(rows["prompt"], tokenizer)
+    prompts = dataset_rows.prompt_ids(rows["prompt"], tokenizer)
     trainer = RewardedPPOTrainer(
         args=training_args,
         processing_class=tokenizer,
@@ -149,7 +160,7 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
         value_model=value,
         train_dataset=Dataset.from_dict({"input_ids": prompts, "row": range(len(prompts))}),
         data_collator=PromptCollator(tokenizer),
-        peft_config=_model.peft_config(model_args),
+        peft_config=model_loading.peft_config(model_args),
     )
     shown = {"reward": "reward"} | {name: f"rewards/{name}/mean" for name in scorer.rewards}
     shown |= {"kl": "objective/kl", "length": "completions/mean_length"}
@@ -158,7 +169,7 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
     if args.kl_bound is not None:
         trainer.add_callback(KLBound(args.kl_bound))
 
-    seconds = common.train_and_save(trainer, None)
+    seconds = run_folder.train_and_save(trainer, None)
     result = {
         "recipe": "ppo",
         "rows": counts,
@@ -166,24 +177,18 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, giv
         "before": before,
         "after": held_out.after(trainer),
     }
-    report.finish(trainer, result | origin, scorer.rewards, trainer.state.episode)
+    curves.finish(trainer, result | origin, scorer.rewards, trainer.state.episode)
 
 
 def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_args: PPOConfig) -> None:
     """Refuse models that don't speak the policy's tokens, and a pad token that would hide the end. Raises ValueError."""
-    _model.pad_apart(tokenizer, args.pad_token)
-    for key in ("reward_model", "value_model"):
-        name = getattr(args, key)
-        if name and is_deepspeed_zero3_enabled() and (Path(name) / "adapter_config.json").is_file():
-            raise ValueError(
-                f"{key}={name!r} is a LoRA adapter, and ZeRO-3 holds no whole base to merge it into: launch with "
-                "accelerate_configs/zero2.yaml, or train the reward model without use_peft"
-            )
+    model_loading.pad_apart(tokenizer, args.pad_token)
     if args.reward_model:
-        of_model = _model.load_tokenizer(
+        of_model = model_loading.load_tokenizer(
             args.reward_model, trust_remote_code=training_args.trust_remote_code, key="reward_model", adapter=True
         )
-        _scores.Kind.of(args.reward_model)
+        reward_models.Kind.of(args.reward_model)
+        reward_models.refuse_policy(args.reward_model, training_args.trust_remote_code)
         vocabulary, other = tokenizer.get_vocab(), of_model.get_vocab()
         different = [t for t in {**vocabulary, **other} if vocabulary.get(t) != other.get(t)]
         if different or tokenizer.eos_token_id != of_model.eos_token_id:
@@ -202,46 +207,42 @@ def check_tokens(args: PPORecipe, tokenizer, model_args: ModelConfig, training_a
             raise ValueError(f"value_model={args.value_model!r} knows {size} tokens, the policy {len(tokenizer)}")
 
 
-def models(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, tokenizer, rows, reward_funcs: dict):
-    """The policy, the frozen reference (None under LoRA: the base is it), the value model, and the Scorer."""
-    init_kwargs = _model.model_init_kwargs(model_args) | {"quantization_config": get_quantization_config(model_args)}
-    trust = training_args.trust_remote_code
-    name, peft_config = model_args.model_name_or_path, _model.peft_config(model_args)
+def policy_and_reference(name: str, trust: bool, tokenizer, init_kwargs: dict, with_lora: bool):
+    """The policy and its frozen copy, the reference; None under LoRA, where the base without the adapter is the reference."""
     policy = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, **init_kwargs)
-    reference = (
-        None if peft_config else AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, **init_kwargs)
-    )
-    # what the model's own generation config says beside would change the samples, but not the log-probabilities
+    # other settings of the model's own generation config would change the samples, but not the log-probabilities
     policy.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
     )
-    weights = dict(args.rewards)
-    scored = dict(reward_funcs)
-    if args.reward_model:
-        kind = _scores.Kind.of(args.reward_model)
-        model = _scores.load(args.reward_model, kind, tokenizer, trust, **init_kwargs)
-        batch_size = training_args.local_rollout_forward_batch_size
-        scored["reward_model"] = ModelReward(model, kind, tokenizer, batch_size)
-        weights["reward_model"] = args.reward_model_weight
-    start = args.value_model or args.reward_model or name
-    value = _scores.load(start, _scores.Kind.of(start), tokenizer, trust, **init_kwargs)
+    if with_lora:
+        return policy, None
+    return policy, AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, **init_kwargs)
+
+
+def value_model(start: str, trust: bool, tokenizer, init_kwargs: dict, peft_config):
+    """The value model, from a reward model or from a policy with a new head; under LoRA with an adapter and the head trained."""
+    value = reward_models.load(start, reward_models.Kind.of(start), tokenizer, trust, **init_kwargs)
     if peft_config:
         peft_config.exclude_modules = ["score"]
         value = inject_adapter_in_model(peft_config, value)
         value.score.requires_grad_(True)
         for parameter in value.parameters():
-            if parameter.requires_grad:
-                parameter.data = (
-                    parameter.data.float()
-                )  # as PEFT does with the policy's: small steps are lost in bfloat16
-    if training_args.gradient_checkpointing:
-        for model in (policy, value):
-            model.gradient_checkpointing_enable(training_args.gradient_checkpointing_kwargs)
-            if peft_config:
-                model.enable_input_require_grads()
-    return policy, reference, value, Scorer(_rows.reward_columns(rows), tokenizer, scored, weights)
+            if parameter.requires_grad:  # as PEFT does with the policy's: small steps are lost in bfloat16
+                parameter.data = parameter.data.float()
+    return value
+
+
+def all_rewards(
+    args: PPORecipe, reward_funcs: dict, tokenizer, init_kwargs: dict, batch_size: int
+) -> tuple[dict, dict]:
+    """The rule-based rewards and the reward model, if there is one, by name, and their weights."""
+    if not args.reward_model:
+        return reward_funcs, args.rewards
+    kind = reward_models.Kind.of(args.reward_model)
+    model = reward_models.load(args.reward_model, kind, tokenizer, args.trust_remote_code, **init_kwargs)
+    of_model = {"reward_model": ModelReward(model, kind, tokenizer, batch_size)}
+    return reward_funcs | of_model, args.rewards | {"reward_model": args.reward_model_weight}
 
 
 if __name__ == "__main__":
-    main(*parse((PPORecipe, PPOConfig, ModelConfig), doc=__doc__, check=check))
-    common.leave()
+    start("ppo", main, problems, __doc__)

@@ -27,15 +27,16 @@ from pathlib import Path
 
 import psutil  # finds what a killed run left running; accelerate needs it too
 
-from recipes import _common as common
-from recipes._config import TRAINING, nearest, parse, refusing
-from recipes._stages import RECIPES, Stage
-from recipes.check import show
+from recipes.pipeline.stage import RECIPES, Stage
+from recipes.preflight.entry import start
+from recipes.preflight.questions import show
+from recipes.shared.run_config import TRAINING, nearest
+from recipes.shared.run_folder import SUMMARY, provenance, write_atomically, write_summary
+from recipes.shared.terminal import refusing, say
 
 MARK = "R1_RECIPES_STAGE"  # in the environment of all of a stage's processes: the folder that they write into
 STOP_S = 30.0  # for processes to end by themselves
 KEYS = [f.name for f in fields(Stage) if f.name != "folder"]
-TEXTS = ("config", "launch")
 
 
 @dataclass(kw_only=True)
@@ -52,47 +53,51 @@ class R1:
     only: list[str] | None = field(default=None, metadata={"help": "run these stages, if they need to be"})
 
 
-def check(given: dict) -> None:
-    """Refuse a list of stages that can't work, before any of them runs. Raises ValueError."""
+def problems(config):
+    """A list of stages that can't work, found before any of them runs."""
+    stages = config["stages"]
+    if not stages:
+        yield "stages is empty: name at least one"
     names = []
-    if not given["stages"]:
-        raise ValueError("stages is empty: name at least one")
-    for n, stage in enumerate(given["stages"], 1):
-        name, takes, keys = stage.get("name"), stage.get("takes") or {}, stage.get("keys") or {}
-        where = f"stage {n} ({name})"
-        if unknown := [key for key in stage if key not in KEYS]:
-            raise ValueError(f"{where}: {unknown[0]!r} is an unknown key: {nearest(str(unknown[0]), KEYS)}")
-        for kind, values in ((dict, {"takes": takes, "keys": keys}), (str, {k: stage.get(k) or "" for k in TEXTS})):
-            if wrong := [key for key, value in values.items() if not isinstance(value, kind)]:
-                raise ValueError(f"{where}: {wrong[0]}={values[wrong[0]]!r} is no {kind.__name__}")
-        if (
-            not isinstance(name, str)
-            or not name.replace("_", "").replace("-", "").isalnum()
-            or name == "summary"
-            or name in names
-        ):
-            raise ValueError(f"{where}: a name is the stage's folder: letters, digits, _ and -, and no other stage's")
-        if stage.get("recipe") not in RECIPES:
-            raise ValueError(f"{where}: recipe={stage.get('recipe')!r}: {nearest(str(stage.get('recipe')), RECIPES)}")
-        for key, source in takes.items():
-            if source not in names:
-                raise ValueError(
-                    f"{where}: takes {key} from {source!r}, no stage before it: {nearest(str(source), names)}"
-                )
-            if key in keys:
-                raise ValueError(f"{where}: {key} is in takes and in keys")
-        if own := [key for key in ("output", "output_dir", "resume_from_checkpoint") if key in takes | keys]:
-            raise ValueError(f"{where}: {own[0]} is set by the stage's name: leave it out")
-        names.append(name)
-    only = given.get("only") or []
-    for option, chosen in (("from", [given["from_"]] if given.get("from_") else []), ("only", only)):
-        if unknown := [name for name in chosen if name not in names]:
-            raise ValueError(f"--{option} {unknown[0]}: there is no such stage: {nearest(unknown[0], names)}")
-    if given.get("from_") and only:
-        raise ValueError("--from and --only: say one of them")
+    for n, stage in enumerate(stages, 1):
+        yield from (f"stage {n} ({stage.get('name')}): {problem}" for problem in stage_problems(stage, names))
+        names.append(stage.get("name"))
+    start_at, only = config["from_"], config["only"] or []
+    for option, chosen in (("from", [start_at] if start_at else []), ("only", only)):
+        for unknown in [name for name in chosen if name not in names]:
+            yield f"--{option} {unknown}: there is no such stage: {nearest(unknown, map(str, names))}"
+    if start_at and only:
+        yield "--from and --only: say one of them"
 
 
-def main(args: R1, _given: dict) -> None:
+def stage_problems(stage: dict, before: list[str]):
+    """What is wrong with one stage, which comes after those of these names."""
+    name, recipe = stage.get("name"), stage.get("recipe")
+    for unknown in [key for key in stage if key not in KEYS]:
+        yield f"{unknown!r} is an unknown key: {nearest(str(unknown), KEYS)}"
+    wanted = {"takes": dict, "keys": dict, "config": str, "launch": str}
+    if wrong := [k for k, kind in wanted.items() if stage.get(k) is not None and not isinstance(stage[k], kind)]:
+        yield from (f"{key}={stage[key]!r} isn't a {wanted[key].__name__}" for key in wrong)
+        return
+    takes, keys = stage.get("takes") or {}, stage.get("keys") or {}
+    plain = isinstance(name, str) and name.replace("_", "").replace("-", "").isalnum()
+    if not plain or name == "summary" or name in before:
+        yield "a name is the stage's folder: letters, digits, _ and -, and no other stage's"
+    if recipe not in RECIPES:
+        yield f"recipe={recipe!r}: {nearest(str(recipe), RECIPES)}"
+    for key, source in takes.items():
+        if not isinstance(source, str):
+            yield f"{key}={source!r} isn't a str"
+        elif source not in before:
+            yield f"takes {key} from {source!r}, no stage before it: {nearest(source, before)}"
+        if key in keys:
+            yield f"{key} is in takes and in keys"
+    for key in ("output", "output_dir", "resume_from_checkpoint"):
+        if key in takes | keys:
+            yield f"{key} is set by the stage's name: leave it out"
+
+
+def main(args: R1, _config) -> None:
     out, names = Path(args.output_dir), [s["name"] for s in args.stages]
     chosen = args.only or names[names.index(args.from_) if args.from_ else 0 :]
     with refusing(), contextlib.ExitStack() as held:
@@ -110,10 +115,10 @@ def main(args: R1, _given: dict) -> None:
             after = sorted(unmade & set(stage.takes.values()))
             state = f"after {' and '.join(after)}" if after else stage.state(stages)
             if state == "done":
-                common.say(f"== {name}: done already: {describe(stage)}")
+                say(f"== {name}: done already: {describe(stage)}")
             elif name not in chosen or args.dry_run:
                 unmade.add(name)
-                common.say(
+                say(
                     f"# {name}: {state}\n{shlex.join(stage.command(stages))}"
                     if name in chosen
                     else f"# {name}: left out"
@@ -125,38 +130,38 @@ def main(args: R1, _given: dict) -> None:
                     f"stage {name!r} takes the result of {after[0]!r}, which isn't made or not up to date: run it too"
                 )
             else:
-                common.say(f"\n== {name}: {state}")
-                run(stage, stages)
-                common.say(f"== {name}: {describe(stage)}")
+                say(f"\n== {name}: {state}")
+                run_stage(stage, stages)
+                say(f"== {name}: {describe(stage)}")
         if not unmade and not args.dry_run:
             result = {"stages": [{"name": name} | stage.figures() for name, stage in stages.items()]}
-            common.write_summary(args.output_dir, result | common.provenance())
-            common.say(f"\n{len(stages)} stages are done: {out / common.SUMMARY}")
+            write_summary(args.output_dir, result | provenance())
+            say(f"\n{len(stages)} stages are done: {out / SUMMARY}")
     if failing:
         sys.exit(2)
 
 
 def look(stage: Stage, stages: dict[str, Stage], unmade: set[str]) -> bool:
     """Print what recipes.check finds of a stage, but for what is as it should be and says no more. Returns whether it fails."""
-    found = stage.looked_at(stages, unmade - {stage.name})
+    found = stage.examined(stages, unmade - {stage.name})
     if found is None:
         print("not checked: its rows aren't made yet")
         return False
-    found.findings = [f for f in found.findings if f[0] != "pass" or f[1] in ("length", "memory", "disk")]
+    found.lines = [f for f in found.lines if f[0] != "pass" or f[1] in ("length", "memory", "disk")]
     show(found, as_json=False)
-    return any(status == "fail" for status, _, _ in found.findings)
+    return any(status == "fail" for status, _, _ in found.lines)
 
 
-def run(stage: Stage, stages: dict[str, Stage]) -> None:
+def run_stage(stage: Stage, stages: dict[str, Stage]) -> None:
     """The stage's command, to its end. Ends this program when it fails; the same command then goes on from there."""
     end_processes(stage.folder)
     if (state := stage.state(stages)) == "done":
         return  # by a process that a killed recipes.r1 had left
     if state not in ("new", "stopped"):
-        common.say(f"{stage.folder}/ is now {stage.set_aside()}/")
-    stage.folder.with_name(common.SUMMARY).unlink(missing_ok=True)  # its figures are no longer the pipeline's
+        say(f"{stage.folder}/ is now {stage.set_aside()}/")
+    stage.folder.with_name(SUMMARY).unlink(missing_ok=True)  # its figures are no longer the pipeline's
     record = json.loads(stage.record.read_text()) if state == "stopped" else {"made_from": stage.made_from(stages)}
-    common.write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
+    write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
     command = stage.command(stages)
     print(f"$ {shlex.join(command)}", flush=True)
     launched = ["-m", "accelerate.commands.launch", *command[2:]] if stage.launch else command[1:]
@@ -167,7 +172,7 @@ def run(stage: Stage, stages: dict[str, Stage]) -> None:
     finally:
         end_processes(stage.folder)
         record["seconds"] = round(spent + time.perf_counter() - start, 1)
-        common.write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
+        write_atomically(stage.record, json.dumps(record, indent=2) + "\n")
     if code or not stage.result.exists():
         why = f"exit code {code}" if code else f"there is no {stage.result}"
         print(f"error: stage {stage.name!r} failed: {why}", file=sys.stderr, flush=True)
@@ -211,4 +216,4 @@ def describe(stage: Stage) -> str:
 
 
 if __name__ == "__main__":
-    main(*parse((R1,), doc=__doc__, check=check))
+    start("r1", main, problems, __doc__)

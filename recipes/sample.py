@@ -19,7 +19,6 @@ Then: python -m recipes.sft --config recipes/configs/sft/tiny.yaml --dataset out
 import importlib.util
 import json
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -29,22 +28,21 @@ import torch
 from accelerate import PartialState
 from trl import GRPOConfig, ModelConfig
 
-import rewards
-from recipes import _common as common
-from recipes import _measure, _model, _rows, grpo
-from recipes._config import parse, refusing
-from recipes._part import Part
+from recipes import grpo
 from recipes.grpo import GRPORecipe, generation
-
-# columns of a row about answers other than those sampled here
-OTHERS = {"prompt", "completion", "chosen", "rejected", "messages", "flaw", "first_error", "unreadable"}
-# beside the run's first reward, its accuracy, in full: what a trace has to earn at least. On GSM8K's and MATH-500's own
-# solutions the last two refuse 1 of 7,973 (benchmarks/style_rewards.py)
-ACCEPT = {"think_format": 1.0, "language_consistency": 0.9, "repetition_penalty": -0.3}
+from recipes.measuring import sampler
+from recipes.measuring.metrics import grades, sampling_problems
+from recipes.pipeline.kept_samples import ACCEPT, rows_to_keep, yields
+from recipes.pipeline.partial_samples import PartialSamples
+from recipes.preflight.entry import start
+from recipes.shared import dataset_rows, model_loading
+from recipes.shared.arguments import dataset_problems, reward_problems
+from recipes.shared.run_folder import provenance, write_atomically
+from recipes.shared.terminal import refusing, result
 
 
 @dataclass(kw_only=True)
-class Sampling:
+class SampleArgs:
     output: str = field(metadata={"help": "the .jsonl to write, which must not exist"})
     keep: Literal["accepted", "pairs", "all"] = field(default="accepted", metadata={"help": "which completions"})
     accept: dict[str, float] | None = field(
@@ -64,201 +62,147 @@ class Sampling:
         return {next(iter(rewards)): 1.0} | ACCEPT if self.accept is None else self.accept
 
 
-def check(given: dict) -> None:
-    """Refuse, before anything loads, what can't work together. Raises ValueError."""
-    names, options = given.get("rewards") or {}, given.get("reward_options") or {}
-    _measure.check_samples(given)
-    # how it samples while it trains
-    run = {key: value for key, value in given.items() if "vllm" not in key and key != "temperature"}
-    grpo.check(run | {"reward_options": {name: own for name, own in options.items() if name in names}})
-    _rows.check_rewards(given | {"rewards": {**names, **ACCEPT, **(given.get("accept") or {})}})  # have options too
-    if given.get("keep") == "pairs" and given.get("temperature") == 0:
-        raise ValueError("temperature=0 with keep=pairs: of one greedy completion a prompt there is no pair; raise it")
-    least = 2 if given.get("keep") == "pairs" else 1
-    if given.get("samples") is not None and given["samples"] < least:
-        raise ValueError(f"samples={given['samples']}: at least {least} a prompt are needed")
+def problems(config):
+    """What can't work together, found before anything loads."""
+    names, options = config["rewards"] or {}, config["reward_options"] or {}
+    of_run = {name: values for name, values in options.items() if name in names}
+    yield from dataset_problems(config.without("held_out"))
+    yield from sampling_problems(config)
+    yield from grpo.sampling_problems(config.with_given(reward_options=of_run))
+    # what is accepted has options too
+    yield from reward_problems(config.with_given(rewards={**names, **ACCEPT, **(config["accept"] or {})}))
+    if config["keep"] == "pairs" and config["temperature"] == 0:
+        yield "temperature=0 with keep=pairs: of one greedy completion a prompt there is no pair; raise it"
+    least = 2 if config["keep"] == "pairs" else 1
+    if config["samples"] is not None and config["samples"] < least:
+        yield f"samples={config['samples']}: at least {least} a prompt are needed"
     for key in ("most", "problems"):
-        if given.get(key) is not None and given[key] < 1:
-            raise ValueError(f"{key}={given[key]} must be at least 1")
+        if config[key] is not None and config[key] < 1:
+            yield f"{key}={config[key]} must be at least 1"
 
 
-def main(sampling: Sampling, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, given: dict) -> None:
-    start, output = time.perf_counter(), Path(sampling.output)
+def main(args: SampleArgs, run: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, config) -> None:
+    began, output, accept = time.perf_counter(), Path(args.output), args.thresholds(run.rewards)
     with refusing():
         if output.suffix != ".jsonl" or output.exists():
-            why = "already exists" if output.suffix == ".jsonl" else "is no .jsonl"
-            raise ValueError(f"output={sampling.output!r} {why}: name another file (nothing is ever overwritten)")
-        accept = sampling.thresholds(args.rewards)
-        names = dict.fromkeys([*args.rewards, *accept, "think_format"])  # the format is always reported
-        reward_funcs = {name: rewards.load(name, **args.reward_options.get(name, {})) for name in names}
-        rows, bare = _rows.load(args, sampling.split), _rows.load(args, sampling.split, template=None)
+            reason = "already exists" if output.suffix == ".jsonl" else "isn't a .jsonl"
+            raise ValueError(f"output={args.output!r} {reason}: name another file (nothing is ever overwritten)")
+        reward_funcs = run.reward_funcs(*accept, "think_format")  # the format is always reported
+        rows, sources = dataset_rows.load_rows(run, args.split), dataset_rows.load_rows(run, args.split, template=None)
         rows = rows.add_column("_row", list(range(len(rows))))
-        if sampling.problems is not None:
-            rows = rows.select(range(min(sampling.problems, len(rows))))
-        tokenizer = _model.load_tokenizer(
-            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code, adapter=True
-        )
-        rows, counts = _rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
-        engine = engine_for(model_args, training_args, given)
-        settings = {k: v for k, v in given.items() if k not in ("output", "json", "keep", "accept", "most")}
-        settings |= {"scored": sorted(names), "engine": engine, "num_processes": PartialState().num_processes}
-        k = sampling.samples or (1 if training_args.temperature == 0 else 8)
-        part = Part(output, settings, len(rows), max(1, sampling.batch_size // k))
+        if args.problems is not None:
+            rows = rows.select(range(min(args.problems, len(rows))))
+        tokenizer = model_loading.tokenizer_of(model_args, training_args, adapter=True)
+        rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, run.max_prompt_length)
+        engine = engine_for(model_args, training_args, config)
+        settings = {k: v for k, v in config.given.items() if k not in ("output", "json", "keep", "accept", "most")}
+        settings |= {"scored": sorted(reward_funcs), "engine": engine, "num_processes": config.launch.processes}
+        samples = args.samples or (1 if training_args.temperature == 0 else 8)
+        part = PartialSamples(output, settings, len(rows), max(1, args.batch_size // samples))
     if part.groups < len(rows):
-        sample_on(part, k, sampling.batch_size, rows, reward_funcs, tokenizer, engine, training_args, model_args)
+        sample_on(part, samples, args.batch_size, rows, reward_funcs, tokenizer, engine, training_args, model_args)
     if not PartialState().is_main_process:
         return
     groups = part.read()
-    written, refused = [], Counter()
-    for i, group in zip(rows["_row"], groups, strict=True):
-        own = {"prompt": bare[i]["prompt"]}, {c: v for c, v in bare[i].items() if c not in OTHERS}
-        for one in group:
-            one["reward"] = sum(weight * (one["rewards"][name] or 0.0) for name, weight in args.rewards.items())
-        if sampling.keep == "pairs":
-            written += best_against_worst(*own, group)
-        else:
-            kept, why = accepted(group, accept, sampling.most) if sampling.keep == "accepted" else (group, [])
-            refused.update(why)
-            written += [every_one(*own, one) for one in kept]
-    sampled = [one for group in groups for one in group]
-    first = next(iter(args.rewards))
-    result = {
-        "model": model_args.model_name_or_path,
-        "dataset": args.dataset,
-        "split": sampling.split,
-        "seed": training_args.seed,
-        "engine": engine,
-        "keep": sampling.keep,
-        "prompts": len(rows),
-        "left_out": {key: n for key, n in counts.items() if key != "rows"},
-        "completions": len(sampled),
-        "tokens": sum(one["tokens"] for one in sampled),
-        "mean_reward": fmean(one["reward"] for one in sampled),
-        "accuracy": fmean(one["rewards"][first] == 1.0 for one in sampled),
-        "format_rate": fmean(one["rewards"]["think_format"] for one in sampled),
-        "mean_length": fmean(one["tokens"] for one in sampled),
-        **summed(sampling.keep, written, len(sampled), len(rows), refused, accept),
-        "output": str(output),
-        "seconds": round(time.perf_counter() - start, 1),
-    }
+    completions = [one for group in groups for one in group]
+    for one in completions:
+        one["reward"] = sum(weight * (one["rewards"][name] or 0.0) for name, weight in run.rewards.items())
+    written, refused = rows_to_keep(args.keep, [sources[i] for i in rows["_row"]], groups, accept, args.most)
     with refusing():
         if not written:
             raise ValueError(
                 f"no pairs: none of {len(rows)} prompts has completions that earn differently; raise samples"
-                if sampling.keep == "pairs"
-                else f"none of {len(sampled)} completions is accepted ({told(refused)}): train longer, or lower what accept "
-                f"asks for; what was sampled is kept in {part.path}"
+                if args.keep == "pairs"
+                else f"none of {len(completions)} completions is accepted ({in_words(refused)}): train longer, or lower what "
+                f"accept asks for; what was sampled is kept in {part.path}"
             )
-    summary = json.dumps(result | common.provenance(), indent=2)
-    common.write_atomically(output.with_suffix(".summary.json"), summary + "\n")
-    common.write_atomically(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
+    accuracy = next(iter(run.rewards))
+    summary = {
+        "model": model_args.model_name_or_path,
+        "dataset": run.dataset,
+        "split": args.split,
+        "seed": training_args.seed,
+        "engine": engine,
+        "keep": args.keep,
+        "prompts": len(rows),
+        "left_out": {key: n for key, n in counts.items() if key != "rows"},
+        "completions": len(completions),
+        "tokens": sum(one["tokens"] for one in completions),
+        "mean_reward": fmean(one["reward"] for one in completions),
+        "accuracy": fmean(one["rewards"][accuracy] == 1.0 for one in completions),
+        "format_rate": fmean(one["rewards"]["think_format"] for one in completions),
+        "mean_length": fmean(one["tokens"] for one in completions),
+        **yields(args.keep, written, len(completions), len(rows), refused, accept),
+        "output": str(output),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    write_atomically(output.with_suffix(".summary.json"), json.dumps(summary | provenance(), indent=2) + "\n")
+    write_atomically(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
     part.path.unlink()
-    common.result(json.dumps(result) if sampling.json else describe(result))
+    result(json.dumps(summary) if args.json else describe(summary))
 
 
-def engine_for(model_args: ModelConfig, training_args: GRPOConfig, given: dict) -> str:
-    """vLLM where it is installed and can do what is asked: one process, a GPU, whole weights, an adapter in half precision."""
-    adapter = (Path(model_args.model_name_or_path) / "adapter_config.json").is_file()
+def engine_for(model_args: ModelConfig, training_args: GRPOConfig, config) -> str:
+    """vLLM where it is installed and can do what is asked: one process, a GPU, unquantised weights, an adapter in half precision."""
+    adapter = model_loading.is_adapter(model_args.model_name_or_path)
     possible = torch.cuda.is_available() and PartialState().num_processes == 1 and not training_args.use_cpu
     possible = possible and not (model_args.load_in_4bit or model_args.load_in_8bit)
     possible = possible and not (adapter and model_args.dtype not in ("bfloat16", "float16"))
-    wanted = given.get("use_vllm") is not False
+    wanted = config.given.get("use_vllm") is not False
     return "vllm" if wanted and possible and importlib.util.find_spec("vllm") else "transformers"
 
 
 def sample_on(
-    part: Part, k: int, batch_size: int, rows, reward_funcs, tokenizer, engine: str, training_args, model_args
+    part: PartialSamples,
+    samples: int,
+    batch_size: int,
+    rows,
+    reward_funcs,
+    tokenizer,
+    engine: str,
+    training_args,
+    model_args,
 ) -> None:
-    """Sample, score and keep the prompts that are not in `part` yet, some at a time, each time with a seed of its own."""
-    sampler = _measure
+    """Sample, score and keep the prompts that are not in `part` yet, some at a time, each time with another seed."""
+    by = sampler
     if engine == "vllm":
-        from recipes import _vllm as sampler
-    model = sampler.load_model(model_args, training_args)
+        from recipes.measuring import vllm_sampler as by
+    model = by.load_model(model_args, training_args)
     part.open()
     for at in range(part.groups, len(rows), part.step):
-        of = rows.select([i for i in range(at, min(at + part.step, len(rows))) for _ in range(k)])
-        completions = sampler.sample(
-            model, tokenizer, of["prompt"], generation(training_args), batch_size, training_args.seed + at
+        repeated = rows.select([i for i in range(at, min(at + part.step, len(rows))) for _ in range(samples)])
+        completions = by.sample(
+            model, tokenizer, repeated["prompt"], generation(training_args), batch_size, training_args.seed + at
         )
         if PartialState().is_main_process:
-            scores = _measure.grades(completions, of, reward_funcs)
+            scores = grades(completions, repeated, reward_funcs)
             ones = [
                 {
                     "text": c.text,
                     "tokens": len(c.ids),
                     "finished": c.finished,
-                    "rewards": dict(zip(scores, own, strict=True)),
+                    "rewards": dict(zip(scores, paid, strict=True)),
                 }
-                for c, own in zip(completions, zip(*scores.values(), strict=True), strict=True)
+                for c, paid in zip(completions, zip(*scores.values(), strict=True), strict=True)
             ]
-            part.add([ones[n : n + k] for n in range(0, len(ones), k)])
+            part.add([ones[n : n + samples] for n in range(0, len(ones), samples)])
 
 
-def accepted(group: list[dict], accept: dict[str, float], most: int) -> tuple[list[dict], list[str]]:
-    """The completions of a prompt that are worth imitating, and of each other one the first reason against it."""
-    kept, why = [], []
-    for one in group:
-        short = [name for name, least in accept.items() if one["rewards"][name] is None or one["rewards"][name] < least]
-        if not one["finished"]:
-            why.append("unfinished")
-        elif short:
-            why.append(short[0])
-        elif any(one["text"].strip() == other["text"].strip() for other in kept):
-            why.append("repeated")
-        elif len(kept) == most:
-            why.append("over most")
-        else:
-            kept.append(one)
-    return kept, why
-
-
-def every_one(prompt: dict, columns: dict, one: dict) -> dict:
-    """The row of one completion."""
-    return prompt | {"completion": message(one)} | columns | {k: one[k] for k in ("reward", "rewards", "finished")}
-
-
-def best_against_worst(prompt: dict, columns: dict, group: list[dict]) -> list[dict]:
-    """The row of one prompt, in a list: none where no completion that came to its end earns more than another."""
-    answers = [one for one in group if one["text"].strip()]
-    best = max((one for one in answers if one["finished"]), key=lambda one: one["reward"], default=None)
-    worst = min(answers, key=lambda one: one["reward"], default=None)
-    if best is None or best["reward"] <= worst["reward"]:
-        return []
-    pair = {"chosen": message(best), "rejected": message(worst)}
-    return [prompt | pair | columns | {"chosen_reward": best["reward"], "rejected_reward": worst["reward"]}]
-
-
-def message(one: dict) -> list[dict]:
-    return [{"role": "assistant", "content": one["text"]}]
-
-
-def summed(keep: str, written: list, sampled: int, prompts: int, refused: Counter, accept: dict) -> dict:
-    if keep == "pairs":
-        return {"pairs": len(written), "no_contrast": prompts - len(written)}
-    if keep == "all":
-        return {}
-    return {
-        "accept": accept,
-        "accepted": len(written),
-        "yield": len(written) / sampled,
-        "refused": dict(refused.most_common()),
-    }
-
-
-def told(refused: dict) -> str:
+def in_words(refused: dict) -> str:
     return ", ".join(f"{n} {why}" for why, n in refused.items())
 
 
-def describe(result: dict) -> str:
-    lines = [f"{result['model']} on {result['dataset']} ({result['split']}), {result['engine']}, {result['seconds']} s"]
+def describe(summary: dict) -> str:
+    lines = [
+        f"{summary['model']} on {summary['dataset']} ({summary['split']}), {summary['engine']}, {summary['seconds']} s"
+    ]
     counts = ("prompts", "completions", "pairs", "no_contrast", "accepted")
-    lines += [f"  {key:<12} {result[key]}" for key in counts if key in result]
-    lines += [f"  {'refused':<12} {told(result['refused']) or 'none'}"] if "refused" in result else []
+    lines += [f"  {key:<12} {summary[key]}" for key in counts if key in summary]
+    lines += [f"  {'refused':<12} {in_words(summary['refused']) or 'none'}"] if "refused" in summary else []
     shares = ("yield", "mean_reward", "accuracy", "format_rate")
-    lines += [f"  {key:<12} {result[key]:.3f}" for key in shares if key in result]
-    return "\n".join([*lines, f"written to {result['output']}"])
+    lines += [f"  {key:<12} {summary[key]:.3f}" for key in shares if key in summary]
+    return "\n".join([*lines, f"written to {summary['output']}"])
 
 
 if __name__ == "__main__":
-    main(*parse((Sampling, GRPORecipe, GRPOConfig, ModelConfig), doc=__doc__, check=check))
-    common.leave()
+    start("sample", main, problems, __doc__)

@@ -1,6 +1,6 @@
 """Supervised fine-tuning on demonstrations; with `from_scratch`, training of a new model.
 
-The loss is cross-entropy on the completion's tokens alone. In DeepSeek-R1 (arXiv 2501.12948, section 2.3.1) this is the cold
+The loss is cross-entropy, only on the completion's tokens. In DeepSeek-R1 (arXiv 2501.12948, section 2.3.1) this is the cold
 start on some thousands of chains of thought, before GRPO; R1-Zero does without. With `packing`, several short rows fill one
 sequence. Here it also builds the embedded base model.
 
@@ -13,40 +13,36 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
-from recipes import _common as common
-from recipes import _model, _rows
-from recipes import _tracking as tracking
-from recipes._config import parse, refusing
-from recipes._measure import HeldOut, sampling
+from recipes.measuring.held_out import HeldOut
+from recipes.measuring.sampler import generation_config
+from recipes.preflight.entry import start
+from recipes.shared import arguments, dataset_rows, model_loading, run_folder, tracking
+from recipes.shared.terminal import refusing, say
 
 
 @dataclass(kw_only=True)
-class SFTRecipe(_rows.SampledArgs, _rows.DatasetArgs):
+class SFTRecipe(arguments.SampledArgs, arguments.DatasetArgs):
     from_scratch: bool = field(
         default=False, metadata={"help": "random weights in the shape of model_name_or_path's config.json"}
     )
 
 
-def check(given: dict) -> None:
-    """Refuse, before anything loads, what can't work together. Raises ValueError."""
-    _rows.check_dataset(given)
-    if given.get("completion_only_loss") is False:
-        raise ValueError("completion_only_loss=False: this recipe learns from the completion alone")
-    if given.get("eval_strategy", "no") != "no":
-        raise ValueError("eval_strategy: this recipe doesn't evaluate while it trains; say held_out")
+def problems(config):
+    """What can't work together, found before anything loads."""
+    yield from arguments.training_problems(config)
+    if config["completion_only_loss"] is False:
+        yield "completion_only_loss=False: this recipe learns only from the completion"
 
 
-def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, given: dict) -> None:
+def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, config) -> None:
     with refusing():
-        rows = _rows.load(args)
-        tokenizer = _model.load_tokenizer(
-            model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
-        )
+        rows = dataset_rows.load_rows(args)
+        tokenizer = model_loading.tokenizer_of(model_args, training_args)
         tokenizer.eos_token = training_args.eos_token or tokenizer.eos_token
-        rows, counts = _rows.usable_demonstrations(rows, tokenizer, training_args.max_length)
-        generation = sampling(args.max_completion_length)
+        rows, counts = dataset_rows.usable_demonstrations(rows, tokenizer, training_args.max_length)
+        generation = generation_config(args.max_completion_length)
         held_out = HeldOut(args, args.measures(), tokenizer, training_args, model_args, generation)
-        checkpoint = common.open_run(training_args, given)
+        checkpoint = run_folder.open_run(training_args, config)
 
     tracking.prepare_wandb(training_args)
     before = None if args.from_scratch else held_out.before()
@@ -55,7 +51,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
         set_seed(training_args.seed)
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model), dtype=torch.float32)
     else:
-        training_args.model_init_kwargs = _model.model_init_kwargs(model_args)
+        training_args.model_init_kwargs = model_loading.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
     trainer = SFTTrainer(
         model=model,
@@ -63,20 +59,19 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, giv
         train_dataset=rows.select_columns(["prompt", "completion"]),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
-        peft_config=_model.peft_config(model_args),
+        peft_config=model_loading.peft_config(model_args),
     )
-    _model.keep_small_steps(trainer)
+    model_loading.keep_small_steps(trainer)
     origin = tracking.follow(trainer, {"loss": "loss", "token accuracy": "mean_token_accuracy"}, args, model_args)
 
-    seconds = common.train_and_save(trainer, checkpoint)
+    seconds = run_folder.train_and_save(trainer, checkpoint)
     losses = [float(row["loss"]) for row in trainer.state.log_history if "loss" in row]
     result = {"recipe": "sft", "rows": counts, "train_seconds": seconds, "resumed_from": checkpoint}
     result |= {"steps": trainer.state.global_step, "loss": {"first": losses[0], "last": losses[-1]} if losses else None}
     result |= {"before": before, "after": held_out.after(trainer, started_from_a_model=not args.from_scratch)}
-    common.write_summary(training_args.output_dir, result | origin)
-    common.say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
+    run_folder.write_summary(training_args.output_dir, result | origin)
+    say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
 
 
 if __name__ == "__main__":
-    main(*parse((SFTRecipe, SFTConfig, ModelConfig), doc=__doc__, check=check))
-    common.leave()
+    start("sft", main, problems, __doc__)

@@ -205,12 +205,12 @@ def test_gold_that_the_reward_refuses_fails(base, monkeypatch):
 
 @pytest.mark.parametrize("nums, target", [([44, 19, 35], 98), ([3, 3, 8, 8], 24), ([5, 7], 12), ([1, 2, 3], 1)])
 def test_a_perfect_countdown_answer_is_one(nums, target):
-    text = _perfect.completion({"nums": nums, "target": target})
+    text = perfect_answers.completion({"nums": nums, "target": target})
     assert score(text, target, nums) == 1.0
 
 
 def test_a_countdown_without_solution_has_no_perfect_answer():
-    assert _perfect.completion({"nums": [1, 1], "target": 99}) is None
+    assert perfect_answers.completion({"nums": [1, 1], "target": 99}) is None
 
 
 def test_more_memory_than_there_is_fails_and_just_enough_is_warned_of(base):

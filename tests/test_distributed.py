@@ -50,8 +50,8 @@ def noted(self, *args, **kwargs):
     return step(self, *args, **kwargs)
 
 torch.multinomial, Trainer.training_step = multinomial, noted
-commands, left, leave = json.loads(sys.argv[1]), [], _common.leave
-_common.leave = lambda: left.append(module)  # the other processes are needed again
+commands, left, leave = json.loads(sys.argv[1]), [], terminal.leave
+terminal.leave = lambda: left.append(module)  # the other processes are needed again
 for module, argv, kill in commands:
     sys.argv = [module, *argv]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -142,11 +142,11 @@ def assert_same(folder: Path, reference: Path) -> None:
 def logits(folder: Path) -> torch.Tensor:
     """What the saved model says of some tokens, loaded in one process as an evaluation, or PPO, loads it."""
     tokens = torch.arange(40, 100).reshape(2, 30)
-    if (folder / _scores.KIND).exists():
+    if (folder / reward_models.KIND).exists():
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = _scores.load(str(folder), _scores.Kind.of(str(folder)), tokenizer).eval()
+        model = reward_models.load(str(folder), reward_models.Kind.of(str(folder)), tokenizer).eval()
     else:
-        model = _measure.load_model(ModelConfig(str(folder), dtype="float32"), SFTConfig(use_cpu=True, bf16=False))
+        model = sampler.load_model(ModelConfig(str(folder), dtype="float32"), SFTConfig(use_cpu=True, bf16=False))
     return model(input_ids=tokens).logits
 
 

@@ -63,11 +63,11 @@ def other(base, tmp_path_factory) -> str:
 
 def right(folder) -> float:
     """The share of right answers to the one-digit sums trained on, 16 to each."""
-    tokenizer = _model.load_tokenizer(folder)
+    tokenizer = model_loading.load_tokenizer(folder)
     rows = data.load("arithmetic", "train", template="plain", digits=1)
     rows = rows.select([i for i in range(len(rows)) for _ in range(16)])
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    texts = [c.text for c in _measure.sample(model, tokenizer, rows["prompt"], _measure.sampling(24), 256, 0)]
+    texts = [c.text for c in sampler.sample(model, tokenizer, rows["prompt"], sampler.generation_config(24), 256, 0)]
     return sum(rewards.load("math_answer")(completions=texts, answer=rows["answer"])) / len(rows)
 
 
@@ -110,12 +110,12 @@ def test_the_first_loss_with_another_reference_is_eq_7(base, other, arguments, t
         *("--dataset_options", json.dumps(options), "--learning_rate", "0"),
     )
     rows = data.load("preferences", template="plain", **options)
-    tokenizer = _model.load_tokenizer(base)
+    tokenizer = model_loading.load_tokenizer(base)
     p, q = (AutoModelForCausalLM.from_pretrained(folder).eval() for folder in (base, other))
-    prompts, ratios = _rows.prompt_ids(rows["prompt"], tokenizer), {}
+    prompts, ratios = dataset_rows.prompt_ids(rows["prompt"], tokenizer), {}
     for side in ("chosen", "rejected"):
-        answers = _rows.completion_ids(rows[side], tokenizer)
-        of_p, of_q = (torch.tensor(_measure.log_probs(m, prompts, answers)) for m in (p, q))
+        answers = dataset_rows.completion_ids(rows[side], tokenizer)
+        of_p, of_q = (torch.tensor(divergence.log_probs(m, prompts, answers)) for m in (p, q))
         ratios[side] = of_p - of_q
     want = -torch.nn.functional.logsigmoid(0.3 * (ratios["chosen"] - ratios["rejected"])).mean().item()
     (first,) = log_of(tmp_path / "run")
@@ -181,7 +181,7 @@ def test_what_can_not_work_is_refused_before_a_model_loads(base, arguments, tmp_
         monkeypatch.setattr(dpo, name, load)
     monkeypatch.setattr(_measure, "load_model", load)
     pairs = write(tmp_path / "pairs.jsonl", [{"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}])
-    tokenizer = _model.load_tokenizer(base)
+    tokenizer = model_loading.load_tokenizer(base)
     tokenizer.add_tokens(["<step>"])
     tokenizer.save_pretrained(tmp_path / "other")
     named = {"PAIRS": pairs, "OTHER": str(tmp_path / "other")}

@@ -67,7 +67,7 @@ def test_qlora_trains_and_keeps_the_adapter_alone_and_resumes(recipe, base, tmp_
 @pytest.mark.parametrize("recipe", RECIPES, ids=NAMES.values())
 def test_an_adapter_keeps_the_revision_of_its_base(recipe):
     _, _, model_args, _ = arguments(recipe, *argv(recipe, "some/base", Path("x"), *LORA, "--model_revision", "v1"))
-    assert _model.peft_config(model_args).revision == "v1"
+    assert model_loading.peft_config(model_args).revision == "v1"
 
 
 class Held(TrainerCallback):

@@ -35,7 +35,7 @@ def ppo_arguments(base, tmp_path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return _model.load_tokenizer(TINY)
+    return model_loading.load_tokenizer(TINY)
 
 
 def echo(completions, *, answer, **_):
@@ -61,9 +61,9 @@ def test_each_completion_is_scored_with_its_own_row(tokenizer):
     columns = {"answer": [f"answer {i}" for i in range(len(texts))], "prompts": texts}
     ids = tokenizer(texts)["input_ids"]
     rows = Dataset.from_dict({"input_ids": ids, "row": range(len(ids))})
-    loader = DataLoader(rows.to_list(), batch_size=4, shuffle=True, collate_fn=_ppo.PromptCollator(tokenizer))
-    scorer = _ppo.Scorer(columns, tokenizer, {"echo": echo, "wrong": echo}, {"echo": 1.0, "wrong": 0.5})
-    scorer.batches = _ppo.Batches(Ahead(loader))
+    loader = DataLoader(rows.to_list(), batch_size=4, shuffle=True, collate_fn=ppo_trainer.PromptCollator(tokenizer))
+    scorer = ppo_trainer.Scorer(columns, tokenizer, {"echo": echo, "wrong": echo}, {"echo": 1.0, "wrong": 0.5})
+    scorer.batches = ppo_trainer.Batches(Ahead(loader))
     seen = []
     for _ in range(2):
         for batch in scorer.batches:
@@ -98,18 +98,18 @@ class Ahead:
 
 
 def test_other_prompts_than_the_batch_s_are_an_error_and_never_a_score(tokenizer):
-    scorer = _ppo.Scorer({"answer": ["a", "b"], "prompts": ["a", "b"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
-    batch = _ppo.PromptCollator(tokenizer)([{"input_ids": [40, 41], "row": 0}, {"input_ids": [42], "row": 1}])
-    scorer.batches = _ppo.Batches([batch])
+    scorer = ppo_trainer.Scorer({"answer": ["a", "b"], "prompts": ["a", "b"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
+    batch = ppo_trainer.PromptCollator(tokenizer)([{"input_ids": [40, 41], "row": 0}, {"input_ids": [42], "row": 1}])
+    scorer.batches = ppo_trainer.Batches([batch])
     next(iter(scorer.batches))
     with pytest.raises(RuntimeError, match="other prompts"):
         scorer.scores(**asked(tokenizer, batch["input_ids"].flip(0), ["a", "b"], width=8))
 
 
 def test_what_follows_a_sampled_pad_token_is_not_read(tokenizer):
-    scorer = _ppo.Scorer({"answer": ["a"], "prompts": ["a"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
-    batch = _ppo.PromptCollator(tokenizer)([{"input_ids": [40, 41], "row": 0}])
-    scorer.batches = _ppo.Batches([batch])
+    scorer = ppo_trainer.Scorer({"answer": ["a"], "prompts": ["a"]}, tokenizer, {"echo": echo}, {"echo": 1.0})
+    batch = ppo_trainer.PromptCollator(tokenizer)([{"input_ids": [40, 41], "row": 0}])
+    scorer.batches = ppo_trainer.Batches([batch])
     next(iter(scorer.batches))
     a, b = (tokenizer(x)["input_ids"][0] for x in "ab")
     ids = torch.tensor([[40, 41, a, 0, b]])
@@ -171,17 +171,17 @@ def test_two_processes_with_lora(ppo_arguments, tmp_path):
 def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, monkeypatch, level):
     """The score that the run logs for a completion is what the reward model says of its tokens, by itself."""
     folder = untrained_reward_model(base, tmp_path / "rm", level)
-    asked, forward = [], _ppo.ModelReward.forward
+    asked, forward = [], ppo_trainer.ModelReward.forward
 
     def spy(self, prompts, completions):
         asked.extend(zip(prompts, completions, strict=True))
         return forward(self, prompts, completions)
 
-    monkeypatch.setattr(_ppo.ModelReward, "forward", spy)
+    monkeypatch.setattr(ppo_trainer.ModelReward, "forward", spy)
     argv = ("--reward_model", folder, "--rewards", "{math_answer: 0.0}", "--total_episodes", "64")
     run_ppo(*ppo_arguments, *argv, "--completions_to_log", "32", "--local_rollout_forward_batch_size", "12")
-    tokenizer, kind = _model.load_tokenizer(base), _scores.Kind.of(folder)
-    model = _scores.load(folder, kind, tokenizer).eval()
+    tokenizer, kind = model_loading.load_tokenizer(base), reward_models.Kind.of(folder)
+    model = reward_models.load(folder, kind, tokenizer).eval()
     lines = (tmp_path / "run" / "completions.jsonl").read_text().splitlines()
     for line, (prompt, completion) in zip(lines, asked, strict=True):
         row = json.loads(line)
@@ -190,7 +190,7 @@ def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, monke
             tokenizer.decode(completion, skip_special_tokens=True),
         )
         assert completion[-1] == tokenizer.eos_token_id or len(completion) == 24
-        returns, _ = _scores.score(model, kind, None, [prompt], [completion], 1)
+        returns, _ = reward_models.score(model, kind, None, [prompt], [completion], 1)
         assert row["rewards"]["reward_model"] == pytest.approx(returns[0], abs=1e-4)
     curve = summary(tmp_path / "run")["curve"]
     assert curve["reward"]["first"] == pytest.approx(curve["rewards/reward_model/mean"]["first"], abs=1e-3)
@@ -199,9 +199,9 @@ def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, monke
 def untrained_reward_model(base: str, folder: Path, level: str, **config) -> str:
     """A reward model with a random head: PPO has to pay what it says, sense or not."""
     torch.manual_seed(0)
-    tokenizer = _model.load_tokenizer(base)
-    kind = _scores.Kind(level)
-    model = _scores.load(base, kind, tokenizer)
+    tokenizer = model_loading.load_tokenizer(base)
+    kind = reward_models.Kind(level)
+    model = reward_models.load(base, kind, tokenizer)
     if config:
         model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(base, num_labels=1, **config))
     model.save_pretrained(folder)
@@ -214,11 +214,11 @@ def test_a_checkpoint_of_a_reward_model_is_of_its_run_s_kind(base, tmp_path):
     folder = Path(untrained_reward_model(base, tmp_path / "rm", "step"))
     (folder / "checkpoint-5").mkdir()
     (folder / "config.json").rename(folder / "checkpoint-5" / "config.json")
-    assert _scores.Kind.of(str(folder / "checkpoint-5")).level == "step"
+    assert reward_models.Kind.of(str(folder / "checkpoint-5")).level == "step"
     (folder / "checkpoint-5" / "config.json").rename(folder / "config.json")
-    (folder / _scores.KIND).unlink()
+    (folder / reward_models.KIND).unlink()
     with pytest.raises(ValueError, match="scores tokens, but has no"):
-        _scores.Kind.of(str(folder))
+        reward_models.Kind.of(str(folder))
 
 
 def under_zero(stage: int, *argv: str) -> None:
@@ -322,7 +322,7 @@ def test_what_ppo_can_not_do_is_refused_in_one_line(ppo_arguments, tmp_path, cap
 
 def test_a_reward_model_of_another_tokenizer_is_refused(base, ppo_arguments, tmp_path, capsys):
     folder = untrained_reward_model(base, tmp_path / "rm", "response")
-    other = _model.load_tokenizer(base)
+    other = model_loading.load_tokenizer(base)
     other.add_tokens(["<step>"])
     other.save_pretrained(folder)
     with pytest.raises(SystemExit) as ended:

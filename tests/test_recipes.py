@@ -158,8 +158,8 @@ def test_kl_is_what_the_two_distributions_say(base):
         p, q = (torch.log_softmax(m(ids).logits[0].double() / 0.7, dim=-1) for m in (model, other))
         places = [(len(prompt) + i - 1, token) for i, token in enumerate(completion)]
         expected.append(sum(float(p[place] - q[place]) for place in places))
-    assert _measure.kl(model, other, prompts, completions, 0.7) == pytest.approx(sum(expected) / 2, abs=1e-4)
-    assert abs(sum(expected)) > 0.01 and _measure.kl(model, model, prompts, completions, 0.7) == 0
+    assert divergence.kl(model, other, prompts, completions, 0.7) == pytest.approx(sum(expected) / 2, abs=1e-4)
+    assert abs(sum(expected)) > 0.01 and divergence.kl(model, model, prompts, completions, 0.7) == 0
 
 
 def test_grpo_has_the_same_figures_for_a_seed(grpo_arguments, tmp_path):
@@ -239,7 +239,7 @@ def test_evaluation_by_hand(base, capsys, monkeypatch):
         good, bad = "<think>x</think><answer>{}</answer>", "<answer>{}</answer>"
         answers = [eval_sum(p) if right else -1 for p, right in zip(prompts, [1, 1, 1, 0, 0, 0], strict=True)]
         texts = [(good if i < 4 else bad).format(answer) for i, answer in enumerate(answers)]
-        return [_measure.Completion(text, [0] * 10 * (i + 1), finished=i < 5) for i, text in enumerate(texts)]
+        return [sampler.Completion(text, [0] * 10 * (i + 1), finished=i < 5) for i, text in enumerate(texts)]
 
     monkeypatch.setattr(_measure, "sample", sample)
     result = evaluated(
@@ -486,7 +486,7 @@ def test_the_head_gets_contiguous_input_and_says_the_same(base):
     ids, seen = torch.arange(10, 40).reshape(3, 10), []
     with torch.no_grad():
         before = model(input_ids=ids, logits_to_keep=1).logits
-        _model.spare_copies(model)
+        model_loading.spare_copies(model)
         model.get_output_embeddings().register_forward_hook(
             lambda _, inputs, __: seen.append(inputs[0].is_contiguous())
         )

@@ -32,7 +32,7 @@ def write(path, rows) -> str:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return _model.load_tokenizer(TINY)
+    return model_loading.load_tokenizer(TINY)
 
 
 class Table(torch.nn.Module):
@@ -64,7 +64,7 @@ def test_the_figures_of_a_reward_model_by_hand(tokenizer):
     a, b, c, z = (tokenizer(x)["input_ids"][0] for x in "abcz")
     model = Table({a: 1.0, b: -1.0, c: -3.0, z: -100.0})
     rows = pairs(("z", "aa", "ab", 1), ("z", "ab", "ba", 1), ("zz", "b", "aa", 2), ("z", "a", "ac", 1))
-    result = _scores.quality(model, _scores.Kind("step"), rows, tokenizer, batch_size=3)
+    result = reward_models.quality(model, reward_models.Kind("step"), rows, tokenizer, batch_size=3)
     assert result["pair_accuracy"] == 0.625 and result["margin"] == 0.5 and result["rows"] == 4
     assert result["calibration_error"] == pytest.approx(0.2561, abs=1e-4)
     assert result["first_error_hit_rate"] == 0.75 and result["first_error_chance"] == pytest.approx(1 / 3, abs=1e-4)
@@ -77,29 +77,29 @@ def test_the_figures_of_a_reward_model_by_hand(tokenizer):
 def test_a_mean_return_is_the_sum_over_the_steps_less_their_number(tokenizer):
     a = tokenizer("a")["input_ids"][0]
     model, prompt, completions = Table({a: 3.0}), [[a]], [[a, a, 0]]
-    assert _scores.score(model, _scores.Kind("step"), None, prompt, completions, 1)[0] == [6.0]
-    assert _scores.score(model, _scores.Kind("step", "token", "mean"), None, prompt, completions, 1)[0] == [2.0]
+    assert reward_models.score(model, reward_models.Kind("step"), None, prompt, completions, 1)[0] == [6.0]
+    assert reward_models.score(model, reward_models.Kind("step", "token", "mean"), None, prompt, completions, 1)[0] == [2.0]
 
 
 def test_a_line_is_scored_at_its_last_token(tokenizer):
     """Of "b\\na\\n", line breaks and the end token count (2 + 2 + 5); a and b don't, nor does the prompt's line break."""
-    kind = _scores.Kind("step", "line")
+    kind = reward_models.Kind("step", "line")
     a, b, n = (tokenizer(x)["input_ids"][0] for x in ("a", "b", "\n"))
-    model, ends = Table({a: 1.0, b: 1.0, n: 2.0, 0: 5.0}), _scores.line_ends(tokenizer, kind)
-    returns, steps = _scores.score(model, kind, ends, [[a, n]], [[b, n, a, n, 0]], 1)
+    model, ends = Table({a: 1.0, b: 1.0, n: 2.0, 0: 5.0}), reward_models.line_ends(tokenizer, kind)
+    returns, steps = reward_models.score(model, kind, ends, [[a, n]], [[b, n, a, n, 0]], 1)
     assert returns == [9.0] and steps == [[(1, 2.0), (3, 2.0), (4, 5.0)]]
-    assert _scores.line_ends(tokenizer, _scores.Kind("step", "token")) is None
+    assert reward_models.line_ends(tokenizer, reward_models.Kind("step", "token")) is None
 
 
 @pytest.mark.parametrize("level", ["response", "step"])
 def test_a_score_does_not_depend_on_its_batch(base, level):
-    tokenizer, kind = _model.load_tokenizer(base), _scores.Kind(level)
+    tokenizer, kind = model_loading.load_tokenizer(base), reward_models.Kind(level)
     torch.manual_seed(0)
-    model = _scores.load(base, kind, tokenizer).eval()
+    model = reward_models.load(base, kind, tokenizer).eval()
     prompts = tokenizer(["What is 1 + 2?\n", "What is 30 + 45?\n", "?"])["input_ids"]
     completions = [[*ids, 0] for ids in tokenizer(["3", "<think>0+5</think><answer>75</answer>", ""])["input_ids"]]
-    together = _scores.score(model, kind, None, prompts, completions, 3)[0]
-    alone = [_scores.score(model, kind, None, [p], [c], 1)[0][0] for p, c in zip(prompts, completions, strict=True)]
+    together = reward_models.score(model, kind, None, prompts, completions, 3)[0]
+    alone = [reward_models.score(model, kind, None, [p], [c], 1)[0][0] for p, c in zip(prompts, completions, strict=True)]
     assert together == pytest.approx(alone, abs=1e-4) and len(set(together)) == 3
 
 
@@ -137,15 +137,15 @@ def test_the_penalty_is_the_mean_squared_score_of_a_completion_s_steps(base, tmp
         run_reward_model(*arguments("tiny-step", base, tmp_path / l2), *argv, "--step_l2", l2)
         state = json.loads((tmp_path / l2 / "checkpoint-1" / "trainer_state.json").read_text())
         losses.append(state["log_history"][0]["loss"])
-    tokenizer = _model.load_tokenizer(base)
+    tokenizer = model_loading.load_tokenizer(base)
     set_seed(42)  # the head of the run
-    model = _scores.load(base, _scores.Kind("step"), tokenizer).eval()
+    model = reward_models.load(base, reward_models.Kind("step"), tokenizer).eval()
     rows = data.load("preferences", "train", template="plain", digits=1, rows=64)
-    prompts = _rows.prompt_ids(rows["prompt"], tokenizer)
+    prompts = dataset_rows.prompt_ids(rows["prompt"], tokenizer)
     means = []
     for side in ("chosen", "rejected"):
-        completions = _rows.completion_ids(rows[side], tokenizer)
-        _, steps = _scores.score(model, _scores.Kind("step"), None, prompts, completions, 64)
+        completions = dataset_rows.completion_ids(rows[side], tokenizer)
+        _, steps = reward_models.score(model, reward_models.Kind("step"), None, prompts, completions, 64)
         means += [sum(value**2 for _, value in row) / len(row) for row in steps]
     assert losses[1] - losses[0] == pytest.approx(2 * sum(means) / len(means), rel=1e-3) and sum(means) > 1
 
@@ -242,7 +242,7 @@ PAIR = {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}
 def test_pairs_that_prefer_nothing_are_counted_and_left_out(tmp_path, tokenizer, capsys):
     rows = [PAIR, PAIR | {"rejected": "2"}, PAIR | {"chosen": ""}, PAIR | {"rejected": "3" * 99}, PAIR]
     rows = data.load(write(tmp_path / "pairs.jsonl", rows), template="plain")
-    kept, counts = _rows.usable_pairs(rows, tokenizer, max_length=64)
+    kept, counts = dataset_rows.usable_pairs(rows, tokenizer, max_length=64)
     assert counts == {"rows": 5, "broken": 1, "equal": 1, "too_long": 1} and len(kept) == 2
     assert "left out 3 of 5 rows: 1 have no two answers to one prompt, 1 have equal answers" in capsys.readouterr().out
 

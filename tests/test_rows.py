@@ -22,12 +22,12 @@ def write(path, rows) -> str:
 
 def usable(path, tokenizer, limit=None):
     rows = data.load(path, "train", template="plain")
-    return _rows.usable_rows(rows, [rewards.load("math_answer"), rewards.load("think_format")], tokenizer, limit)
+    return dataset_rows.usable_rows(rows, [rewards.load("math_answer"), rewards.load("think_format")], tokenizer, limit)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return _model.load_tokenizer("recipes/configs/sft/tiny-base")
+    return model_loading.load_tokenizer("recipes/configs/sft/tiny-base")
 
 
 def test_rows_that_cannot_be_used_are_counted_and_left_out(tmp_path, tokenizer, capsys):

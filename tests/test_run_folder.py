@@ -14,7 +14,7 @@ GIVEN = {"model_name_or_path": "m", "learning_rate": 1e-4, "max_steps": 10, "out
 
 def open_run(folder, resume=None, **changes):
     arguments = types.SimpleNamespace(output_dir=str(folder), resume_from_checkpoint=resume)
-    return common.open_run(arguments, GIVEN | changes)
+    return run_folder.open_run(arguments, GIVEN | changes)
 
 
 def write_checkpoint(folder, step, state=None):
@@ -37,7 +37,7 @@ def test_a_folder_with_a_run_is_refused_and_left_alone(tmp_path, resume):
     before = sorted(p.name for p in (tmp_path / "run").rglob("*"))
     with pytest.raises(ValueError, match=r"already holds an unfinished run.*--resume_from_checkpoint true"):
         open_run(tmp_path / "run", resume)
-    common.write_summary(str(tmp_path / "run"), {})
+    run_folder.write_summary(str(tmp_path / "run"), {})
     with pytest.raises(ValueError, match="already holds a finished run"):
         open_run(tmp_path / "run", resume)
     assert sorted(p.name for p in (tmp_path / "run").rglob("*") if p.name != "summary.json") == before
@@ -96,19 +96,19 @@ def test_machines_that_would_each_save_are_refused(tmp_path):
         output_dir=str(tmp_path / "run"), resume_from_checkpoint=None, save_on_each_node=True
     )
     with pytest.raises(ValueError, match=r"save_on_each_node=True.*leave it out"):
-        common.open_run(arguments, GIVEN)
+        run_folder.open_run(arguments, GIVEN)
 
 
 def test_a_checkpoint_is_whole_once_every_process_has_written_its_last_file(tmp_path, monkeypatch):
     monkeypatch.setattr(common, "PartialState", lambda: types.SimpleNamespace(num_processes=2))
     path = write_checkpoint(tmp_path, 5)
     for rank in (0, 1):
-        assert not common.is_whole(path)
+        assert not run_folder.is_whole(path)
         torch.save({"cpu": torch.arange(1000)}, path / f"rng_state_{rank}.pth")
-    assert common.is_whole(path)
+    assert run_folder.is_whole(path)
     written = (path / "rng_state_1.pth").read_bytes()
     (path / "rng_state_1.pth").write_bytes(written[: len(written) // 2])  # killed while it was written
-    assert not common.is_whole(path)
+    assert not run_folder.is_whole(path)
 
 
 def test_a_run_killed_before_its_config_was_written_is_no_run(tmp_path):

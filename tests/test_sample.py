@@ -129,7 +129,7 @@ def test_a_row_keeps_its_own_columns_where_others_are_left_out(arguments, tmp_pa
 
     def completions(model, tokenizer, prompts, *_):
         texts = [f"<think>x</think><answer>5 + 5 + {p.split(', ')[2].split()[0]}</answer>" for p in prompts]
-        return [_measure.Completion(t if i % 2 else "none", [1], True) for i, t in enumerate(texts)]
+        return [sampler.Completion(t if i % 2 else "none", [1], True) for i, t in enumerate(texts)]
 
     monkeypatch.setattr(_measure, "sample", completions)
     run_sample(
@@ -176,7 +176,7 @@ def completions_of(texts: dict[str, str]):
     """In the place of sampling: a text for each prompt that holds the key."""
 
     def sampled(_model, _tokenizer, prompts, *_):
-        return [_measure.Completion(next(t for key, t in texts.items() if key in p), [1] * 9, True) for p in prompts]
+        return [sampler.Completion(next(t for key, t in texts.items() if key in p), [1] * 9, True) for p in prompts]
 
     return sampled
 
@@ -241,7 +241,7 @@ def test_accepting_whatever_was_paid_still_wants_an_end_and_no_twins(arguments, 
     monkeypatch.setattr(
         _measure,
         "sample",
-        lambda *a: [_measure.Completion("5", [1], ends[str(i % 4)]) for i in range(len(a[2]))],
+        lambda *a: [sampler.Completion("5", [1], ends[str(i % 4)]) for i in range(len(a[2]))],
     )
     run_sample(*arguments, "--problems", "1", "--accept", "{}")
     assert len(read(tmp_path / "out.jsonl")) == 1
@@ -295,13 +295,13 @@ def test_what_can_not_work_is_refused_before_a_model_loads(arguments, tmp_path, 
 KILLER_AT = """
 import os, runpy, signal, sys
 from recipes import _measure
-sample, batches = _measure.sample, []
+sample, batches = sampler.sample, []
 def killing(*arguments):
     if len(batches) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     batches.append(1)
     return sample(*arguments)
-_measure.sample = killing
+sampler.sample = killing
 sys.argv[0] = "recipes/sample.py"
 runpy.run_module("recipes.sample", run_name="__main__")
 """
@@ -321,7 +321,7 @@ def test_killed_it_goes_on_from_its_last_batch_and_ends_with_the_same_rows(
     if torn:
         part.write_text(part.read_text()[:-20])  # killed while it wrote the fourth prompt
     capsys.readouterr()
-    calls, sampled = [], _measure.sample
+    calls, sampled = [], sampler.sample
     monkeypatch.setattr(_measure, "sample", lambda *a: calls.append(len(a[2])) or sampled(*a))
     run_sample(*argv)
     assert f"{2 if torn else 4} prompts are sampled" in capsys.readouterr().out
@@ -405,7 +405,7 @@ def test_vllm_is_asked_for_the_same_sampling_and_read_in_the_same_way(vllm_engin
     training_args = grpo.GRPOConfig(output_dir="unused", use_cpu=True, bf16=False, seed=7)
     engine = module.load_model(grpo.ModelConfig(model_name_or_path=base), training_args)
     assert engine.llm.model == engine.llm.tokenizer == base and engine.lora is None
-    done = module.sample(engine, tokenizer, ["1 + 1", "1 + 1"], _measure.sampling(16, 0.7, top_p=0.9), 64, 3)
+    done = module.sample(engine, tokenizer, ["1 + 1", "1 + 1"], sampler.generation_config(16, 0.7, top_p=0.9), 64, 3)
     [(prompts, each, rest)] = asked
     assert prompts == [{"prompt_token_ids": tokenizer("1 + 1")["input_ids"]}] * 2 and rest["lora_request"] is None
     first, second = each

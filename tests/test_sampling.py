@@ -23,9 +23,9 @@ def test_temperature_0_is_the_likeliest_token_each_time(base, tmp_path, capsys):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
     model.generation_config.update(do_sample=True, temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.05)
     prompts = ["What is 7 + 8?\n", "What is 5 + 4?\n"]
-    greedy = _measure.sample(model, tokenizer, prompts, _measure.sampling(24, 0.0, top_k=0, min_p=None), 2, seed=0)
-    assert greedy == _measure.sample(model, tokenizer, prompts, _measure.sampling(24, 0, top_p=0.9), 2, seed=1)
-    for prompt, completion in zip(_rows.prompt_ids(prompts, tokenizer), greedy, strict=True):
+    greedy = sampler.sample(model, tokenizer, prompts, sampler.generation_config(24, 0.0, top_k=0, min_p=None), 2, seed=0)
+    assert greedy == sampler.sample(model, tokenizer, prompts, sampler.generation_config(24, 0, top_p=0.9), 2, seed=1)
+    for prompt, completion in zip(dataset_rows.prompt_ids(prompts, tokenizer), greedy, strict=True):
         ids = list(prompt)
         with torch.inference_mode():
             while len(ids) < len(prompt) + 24 and tokenizer.eos_token_id not in ids[len(prompt) :]:
@@ -93,12 +93,12 @@ def test_training_and_pairs_need_samples_that_differ(base, tmp_path, capsys):
 )
 def test_stop_strings_that_no_reward_would_see_are_refused(given, said):
     with pytest.raises(ValueError, match=said):
-        _generation.check_kwargs(given)
+        vllm_options.check_kwargs(given)
 
 
 def test_stop_strings_that_stay_are_taken(capsys):
     kept = {"stop": ["</answer>"], "include_stop_str_in_output": True}
-    _generation.check_kwargs({"generation_kwargs": kept, "use_vllm": True})
+    vllm_options.check_kwargs({"generation_kwargs": kept, "use_vllm": True})
     argv = ["--config", TINY, "--generation_kwargs", "{stop: ['</answer>']}"]
     assert "transformers can't stop at text" in refused(capsys, run_grpo, *argv)
 

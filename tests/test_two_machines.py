@@ -24,7 +24,7 @@ ENDS_WITHIN_S = 60  # seconds after the other side was killed; measured: see doc
 UNSHARED = """
 import runpy, sys
 from recipes import _common
-_common.SHARED_WITHIN_S = 2
+run_folder.SHARED_WITHIN_S = 2
 runpy.run_module("recipes.sft", run_name="__main__", alter_sys=True)
 """
 

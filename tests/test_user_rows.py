@@ -19,7 +19,7 @@ REPLY = {"role": "assistant", "content": "It is 42."}
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return _model.load_tokenizer(TINY)
+    return model_loading.load_tokenizer(TINY)
 
 
 def jsonl(folder, *rows) -> str:
@@ -124,7 +124,7 @@ def test_rows_left_out_are_counted_under_their_true_reason(tmp_path, tokenizer, 
     path = jsonl(
         tmp_path, good, {"question": " ", "answer": "2"}, {"question": "q", "answer": None}, good | {"answer": "("}
     )
-    rows, counts = _rows.usable_rows(data.load(path, template="plain"), [rewards.load("math_answer")], tokenizer, None)
+    rows, counts = dataset_rows.usable_rows(data.load(path, template="plain"), [rewards.load("math_answer")], tokenizer, None)
     assert (
         counts.said == "1 have no prompt, 1 have no answer, 1 can't be graded by math_answer (broken gold)"
         and len(rows) == 1
@@ -132,11 +132,11 @@ def test_rows_left_out_are_counted_under_their_true_reason(tmp_path, tokenizer, 
     assert counts == {"rows": 4, "ungradable": 3, "too_long": 0} and "unreadable" not in rows.column_names
     shown = [{"prompt": "q", "completion": c} for c in ("It is 2.", None, " ")]
     path = jsonl(tmp_path, *shown, {"prompt": None, "completion": "2"})
-    rows, counts = _rows.usable_demonstrations(data.load(path, template="plain"), tokenizer, 1000)
+    rows, counts = dataset_rows.usable_demonstrations(data.load(path, template="plain"), tokenizer, 1000)
     assert counts.said == "2 have no completion, 1 have no prompt" and counts["broken"] == 3
     traces = ["<think>1+1</think>2", "<think>so 2", "<think>2</think>2"]
     path = jsonl(tmp_path, *({"prompt": "q", "completion": c} for c in traces))
-    _, counts = _rows.usable_demonstrations(data.load(path, template="plain"), tokenizer, 1000)
+    _, counts = dataset_rows.usable_demonstrations(data.load(path, template="plain"), tokenizer, 1000)
     assert counts.said == "1 have no thoughts in one <think> block before an answer"
 
 
@@ -167,13 +167,13 @@ def test_a_missing_column_lists_those_that_are_there_and_the_likely_one(tmp_path
 def test_a_column_that_a_reward_needs_is_asked_for(tmp_path, tokenizer):
     rows = data.load(jsonl(tmp_path, {"question": "q", "answers": "1"}), template="plain")
     with pytest.raises(ValueError, match=re.escape("columns: {answer: answers}")):
-        _rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
+        dataset_rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
     rows = data.load(jsonl(tmp_path, {"question": "q", "answer": "1", "completions": "x"}), template="plain")
     with pytest.raises(ValueError, match=r"columns: \{my_completions: completions\}"):
-        _rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
+        dataset_rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
     with pytest.raises(ValueError, match=r"columns: \{my_image: image\}"):
         rows = data.load(jsonl(tmp_path, {"question": "q", "answer": "1", "image": None}), template="plain")
-        _rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
+        dataset_rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
 
 
 def test_columns_are_for_what_is_read_as_it_is():

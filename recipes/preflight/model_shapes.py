@@ -1,4 +1,4 @@
-"""A run's models in their true shapes and without storage, and how many bytes of their tensors are alive."""
+"""Models in their true shapes, without storage, and the live bytes of their tensors."""
 
 import copy
 import weakref
@@ -16,8 +16,8 @@ IN_PLACE = (torch.ops.aten.add.Tensor, torch.ops.aten.scatter_add.default)
 
 
 @dataclass(kw_only=True)
-class Run:
-    """What decides the memory of a run. Lengths are in tokens, of the longest rows."""
+class Workload:
+    """What decides the memory of a work. Lengths are in tokens, of the longest rows."""
 
     recipe: str
     config: object  # the model's, a transformers PreTrainedConfig
@@ -38,7 +38,7 @@ class Run:
     step_level: bool = False  # scores every token: reward_model
     vllm: str | None = None  # server, colocate, or asleep: colocate, and out of the way while the trainer works
     vllm_bytes: int = 0  # what it takes of each device in colocate mode
-    engine: str = "none"  # none, ddp, fsdp, zero1, zero2, zero3
+    sharding: str = "none"  # none, ddp, fsdp, zero1, zero2, zero3
     processes: int = 1
     offload_optimizer: bool = False
     offload_params: bool = False
@@ -86,26 +86,26 @@ class Live(TorchDispatchMode):
             self.live[self.kinds.pop(key)] -= size
 
 
-def make(run: Run, config, head: str):
+def make(work: Workload, config, head: str):
     auto = AutoModelForCausalLM
     if head == "score":
-        auto = AutoModelForTokenClassification if run.step_level else AutoModelForSequenceClassification
+        auto = AutoModelForTokenClassification if work.step_level else AutoModelForSequenceClassification
         labels = {"num_labels": 1, "id2label": {0: "score"}, "label2id": {"score": 0}, "pad_token_id": 0}
         config = type(config).from_dict(config.to_dict() | labels)
-    model = auto.from_config(config, dtype=run.dtype, attn_implementation="sdpa")
-    if run.checkpointing:
+    model = auto.from_config(config, dtype=work.dtype, attn_implementation="sdpa")
+    if work.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if run.peft_config:
-        if run.checkpointing:
+    if work.peft_config:
+        if work.checkpointing:
             model.enable_input_require_grads()
-        peft_config = copy.copy(run.peft_config)
+        peft_config = copy.copy(work.peft_config)
         if head == "score":  # the new head is trained whole
-            peft_config.task_type = "TOKEN_CLS" if run.step_level else "SEQ_CLS"
+            peft_config.task_type = "TOKEN_CLS" if work.step_level else "SEQ_CLS"
             peft_config.modules_to_save, peft_config.exclude_modules = ["score"], ["score"]
         model = get_peft_model(model, peft_config)
-        if run.quantized and run.engine.startswith("zero"):
+        if work.quantized and work.sharding.startswith("zero"):
             for parameter in model.parameters():
-                if parameter.requires_grad:  # as TRL does, where recipes._model.keep_small_steps doesn't undo it
+                if parameter.requires_grad:  # as TRL does, where recipes.model_loading.keep_small_steps doesn't undo it
                     parameter.data = parameter.data.to(torch.bfloat16)
     return model.train()
 
@@ -126,16 +126,16 @@ def make_fake(model) -> None:
             of_module[name] = made[id(tensor)][1]
 
 
-def sizes(run: Run, model) -> tuple[list[float], list[float]]:
+def sizes(work: Workload, model) -> tuple[list[float], list[float]]:
     """Bytes of each weight that is quantised, and of each that is not: the head isn't, nor what is trained."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     small = set()
-    if run.quantized:
+    if work.quantized:
         linear = (m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
         small = {m.weight for m in linear if not m.weight.requires_grad}
     others = [p for p in model.parameters() if p not in small]
-    return [p.numel() * run.quantized for p in small], [p.numel() * p.element_size() for p in others]
+    return [p.numel() * work.quantized for p in small], [p.numel() * p.element_size() for p in others]
 
 
-def bytes_of(run: Run, model) -> int:
-    return int(sum(map(sum, sizes(run, model))))
+def bytes_of(work: Workload, model) -> int:
+    return int(sum(map(sum, sizes(work, model))))

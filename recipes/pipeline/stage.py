@@ -1,22 +1,28 @@
 """A stage of recipes.r1: its command, what its result is made from, and whether that result is there."""
 
 import hashlib
-import importlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from recipes import _common as common
-from recipes import check
-from recipes._config import classes_of, merged
-from recipes._findings import Check
-from recipes._launch import Launch, as_launched
+from recipes.preflight.findings import Findings
+from recipes.preflight.questions import examine
+from recipes.shared.cli import recipe_config
+from recipes.shared.launch import Launch
+from recipes.shared.run_folder import SUMMARY
 
 RECIPES = ("sft", "reward_model", "dpo", "ppo", "grpo", "sample", "merge", "evaluate")
 # recipe -> (what it writes last, where what it measured is); the trainers write both into summary.json
 RESULTS = {"sample": ("rows.jsonl", "rows.summary.json"), "evaluate": ("result.json", "result.json")}
-# keys whose values may be files or folders that a stage reads
-READ = ("model_name_or_path", "dataset", "held_out_dataset", "reward_model", "value_model", "reference", "deepspeed")
+INPUT_KEYS = (
+    "model_name_or_path",
+    "dataset",
+    "held_out_dataset",
+    "reward_model",
+    "value_model",
+    "reference",
+    "deepspeed",
+)  # files or folders
 ONE_PROCESS = ("merge",)  # whatever the launch file says
 STARTS_OVER = ("merge", "ppo")  # no way to go on from where they were stopped
 
@@ -37,7 +43,7 @@ class Stage:
     @property
     def result(self) -> Path:
         """What exists when the stage is finished, and not before."""
-        return self.folder / RESULTS.get(self.recipe, (common.SUMMARY,))[0]
+        return self.folder / RESULTS.get(self.recipe, (SUMMARY,))[0]
 
     @property
     def product(self) -> Path:
@@ -61,6 +67,9 @@ class Stage:
         resume = [] if self.recipe in (*RESULTS, *STARTS_OVER) else ["--resume_from_checkpoint", "true"]
         return [*start, "-m", f"recipes.{self.recipe}", *self.arguments(stages), *resume]
 
+    def launched(self) -> Launch:
+        return Launch.of_file(self.launch) if self.launch else Launch()
+
     def stand_in(self, stages: dict[str, "Stage"], unmade: set[str]) -> str:
         """The model that this stage makes, or, while it isn't made, the one that it begins with: of the same shape and tokens."""
         if self.name not in unmade:
@@ -69,29 +78,27 @@ class Stage:
         begins_with = self.made_from(stages)["model_name_or_path"]
         return stages[source].stand_in(stages, unmade) if source else begins_with
 
-    def looked_at(self, stages: dict[str, "Stage"], unmade: set[str]) -> Check | None:
-        """recipes.check's findings, with stand-ins for models that aren't made yet; None where it trains on rows that aren't."""
+    def examined(self, stages: dict[str, "Stage"], unmade: set[str]) -> Findings | None:
+        """The preflight's findings, with stand-ins for models that aren't made yet; None where it trains on rows that aren't."""
         takes = {key: stages[name] for key, name in self.takes.items() if name in unmade}
         if any(stage.recipe in RESULTS for stage in takes.values()):
             return None
         kept = {key: name for key, name in self.takes.items() if key not in takes}
         models = {key: stage.stand_in(stages, unmade) for key, stage in takes.items()}
         argv = replace(self, takes=kept, keys=self.keys | models).arguments(stages)
-        return check.run(self.recipe, argv, Launch.of_file(self.launch) if self.launch else Launch())
+        return examine(self.recipe, argv, self.launched())
 
     def made_from(self, stages: dict[str, "Stage"]) -> dict[str, str | dict]:
         """All that decides the result, but for the code. Raises ValueError, with the stage's name, for what its recipe refuses.
 
         Files and folders that the config names are in it by their digests, as far as they exist.
         """
-        module = importlib.import_module(f"recipes.{self.recipe}")
         try:
-            with as_launched(Launch.of_file(self.launch) if self.launch else Launch()):
-                given = merged(classes_of(module.main), self.arguments(stages), getattr(module, "check", None))
+            given = recipe_config(self.recipe, self.arguments(stages), self.launched()).given
         except ValueError as error:
             raise ValueError(f"stage {self.name!r}: {error}") from error
         config = {k: v for k, v in given.items() if k not in ("output", "output_dir", "run_name")}
-        named = {k: config[k] for k in READ if isinstance(config.get(k), str)} | {"launch": self.launch or ""}
+        named = {k: config[k] for k in INPUT_KEYS if isinstance(config.get(k), str)} | {"launch": self.launch or ""}
         files = {k: Path(v).expanduser() for k, v in named.items() if v and Path(v).expanduser().exists()}
         made = {"recipe": self.recipe} | config | {f"{k} (contents)": digest(path) for k, path in files.items()}
         return json.loads(json.dumps(made))  # as it is read back
@@ -119,7 +126,7 @@ class Stage:
 
     def figures(self) -> dict:
         """Accuracy and format rate, held out (of sampled rows: of all that were sampled), None where not measured; seconds."""
-        kept = RESULTS.get(self.recipe, (None, common.SUMMARY))[1]
+        kept = RESULTS.get(self.recipe, (None, SUMMARY))[1]
         summary = json.loads((self.folder / kept).read_text())
         measured = summary.get("after") or summary
         seconds = json.loads(self.record.read_text()).get("seconds")  # none where recipes.r1 was killed, and it was not

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from recipes import _common as common
+from recipes.shared import run_folder
 
 
 def finish(trainer, summary: dict, rewards: Iterable[str], completions: int) -> None:
@@ -22,7 +22,7 @@ def finish(trainer, summary: dict, rewards: Iterable[str], completions: int) -> 
     curve = {k: {"first": _mean(history[:tenth], k), "last": _mean(history[-tenth:], k)} for k in keys if history}
     steps = trainer.state.global_step
     summary = summary | {"steps": steps, "completions": completions, "curve": curve}
-    common.write_summary(folder, summary)
+    run_folder.write_summary(folder, summary)
     if history and all(row.get("frac_reward_zero_std") == 1 for row in history):
         print("every group had equal rewards at every step, so there was nothing to learn from: read completions.jsonl")
     print(f"{steps} steps in {summary['train_seconds']:.0f} s" + "; first tenth of the run -> last:" * bool(history))

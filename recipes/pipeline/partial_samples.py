@@ -1,14 +1,14 @@
-"""What recipes.sample has sampled so far, in a file of its own until all of it is there: a killed run goes on from it."""
+"""Partial samples: what recipes.sample has sampled so far, kept in a file so that a killed run resumes from it."""
 
 import json
 from pathlib import Path
 
 from accelerate import PartialState
 
-from recipes import _common as common
+from recipes.shared import run_folder, terminal
 
 
-class Part:
+class PartialSamples:
     """<output>.part: a line that says what is sampled, then a line a prompt, its completions with their rewards."""
 
     def __init__(self, output: Path, settings: dict, prompts: int, step: int):
@@ -32,13 +32,13 @@ class Part:
                     "name another output"
                 )
             if PartialState().is_main_process:  # a batch that was being written when the run was killed is dropped
-                common.write_atomically(self.path, "".join(line + "\n" for line in lines[: 1 + self.groups]))
-            common.say(f"going on from {self.path}: {self.groups} prompts are sampled")
+                run_folder.write_atomically(self.path, "".join(line + "\n" for line in lines[: 1 + self.groups]))
+            terminal.say(f"going on from {self.path}: {self.groups} prompts are sampled")
 
     def open(self) -> None:
         if PartialState().is_main_process and not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            common.write_atomically(self.path, json.dumps({"settings": self.settings}) + "\n")
+            run_folder.write_atomically(self.path, json.dumps({"settings": self.settings}) + "\n")
 
     def add(self, groups: list[list[dict]]) -> None:
         if PartialState().is_main_process:

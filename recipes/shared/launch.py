@@ -1,8 +1,8 @@
-"""How a run is started: an accelerate config, or the environment of a process that was launched by one."""
+"""The launch of a run: from an accelerate config, or from the environment of a process that was started by one."""
 
-import contextlib
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -10,12 +10,12 @@ import yaml
 
 @dataclass
 class Launch:
-    """How a run is started: what of an accelerate file, or of a launched process's environment, matters here."""
+    """How many processes on how many machines, and what is sharded between them."""
 
     name: str = "one process, started by python"
     processes: int = 1
     machines: int = 1
-    engine: str = "none"
+    sharding: str = "none"  # none, ddp, fsdp, zero1, zero2, zero3
     mixed_precision: str = "no"
     use_cpu: bool | None = False  # None: it isn't said
     offload_optimizer: bool = False
@@ -30,14 +30,15 @@ class Launch:
         except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
             raise ValueError(f"launch={path!r} is no accelerate config ({error!r})") from error
         deepspeed, count = content.get("deepspeed_config") or {}, content.get("num_processes", 1)
-        engine = {"DEEPSPEED": f"zero{deepspeed.get('zero_stage')}", "FSDP": "fsdp"}.get(
-            kind, "ddp" if count > 1 else "none"
-        )
+        sharding = {"FSDP": "fsdp"}.get(kind, "ddp" if count > 1 else "none")
+        if kind == "DEEPSPEED":
+            stage = deepspeed.get("zero_stage")
+            sharding = _zero(deepspeed.get("deepspeed_config_file")) if stage is None else f"zero{stage}"
         return cls(
             name=path,
             processes=count,
             machines=content.get("num_machines", 1),
-            engine=engine,
+            sharding=sharding,
             mixed_precision=str(content.get("mixed_precision", "no")),
             # accelerate leaves DeepSpeed out where the file says use_cpu: there it is the run's own key that decides
             use_cpu=None if kind == "DEEPSPEED" else bool(content.get("use_cpu")),
@@ -50,32 +51,35 @@ class Launch:
         """As accelerate launch, or torchrun, has started this process."""
         env, count = os.environ, int(os.environ.get("WORLD_SIZE", 1))
         on = lambda name: env.get(name, "false").lower() in ("true", "1")  # noqa: E731
-        engine = "ddp" if count > 1 else "none"
+        sharding = "ddp" if count > 1 else "none"
         if on("ACCELERATE_USE_DEEPSPEED"):
-            engine = f"zero{env.get('ACCELERATE_DEEPSPEED_ZERO_STAGE')}"
+            file = env.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
+            sharding = _zero(file) if file else f"zero{env.get('ACCELERATE_DEEPSPEED_ZERO_STAGE')}"
         elif on("ACCELERATE_USE_FSDP"):
-            engine = "fsdp"
+            sharding = "fsdp"
         return cls(
             name="as launched" if count > 1 else cls.name,
             processes=count,
             machines=max(1, count // int(env.get("LOCAL_WORLD_SIZE", count))),
-            engine=engine,
+            sharding=sharding,
             mixed_precision=env.get("ACCELERATE_MIXED_PRECISION", "no"),
             use_cpu=on("ACCELERATE_USE_CPU") if "ACCELERATE_USE_CPU" in env else None,
             offload_optimizer=env.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "none") != "none",
             offload_params=env.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "none") != "none",
         )
 
+    def with_keys(self, given: dict) -> "Launch":
+        """The same with what a run's own keys say about sharding, transformers' `deepspeed` and `fsdp`. Raises ValueError."""
+        if deepspeed := given.get("deepspeed"):
+            return replace(self, sharding=_zero(deepspeed))
+        return replace(self, sharding="fsdp") if given.get("fsdp") else self
 
-@contextlib.contextmanager
-def as_launched(launch: Launch):
-    """What a recipe's check sees of a launch: how many processes there are, and FSDP."""
-    fsdp = "true" if launch.engine == "fsdp" else "false"
-    said = {"WORLD_SIZE": str(launch.processes), "ACCELERATE_USE_FSDP": fsdp}
-    before = {key: os.environ.get(key) for key in said}
-    os.environ.update(said)
+
+def _zero(deepspeed: str | dict) -> str:
+    """zero1, zero2 or zero3, by a DeepSpeed config or the JSON file that holds it; none where it shards nothing."""
     try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.__setitem__(key, value)
+        content = deepspeed if isinstance(deepspeed, dict) else json.loads(Path(deepspeed).read_text())
+        stage = (content.get("zero_optimization") or {}).get("stage", 0)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"deepspeed={deepspeed!r} is no DeepSpeed config ({error})") from error
+    return f"zero{stage}" if stage else "none"

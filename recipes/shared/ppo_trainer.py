@@ -17,8 +17,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback
 from trl.experimental.ppo import PPOTrainer
 
-from recipes import _common as common
-from recipes import _scores
+from recipes.shared import reward_models, terminal
 
 
 class PromptCollator:
@@ -126,14 +125,14 @@ class Scorer(torch.nn.Module):
 class ModelReward(torch.nn.Module):
     """A trained reward model of the policy's vocabulary, with its return as the reward."""
 
-    def __init__(self, model, kind: _scores.Kind, tokenizer, batch_size: int):
+    def __init__(self, model, kind: reward_models.Kind, tokenizer, batch_size: int):
         super().__init__()
         self.model, self.kind, self.batch_size = model.eval().requires_grad_(False), kind, batch_size
-        self.ends_line = _scores.line_ends(tokenizer, kind)
+        self.ends_line = reward_models.line_ends(tokenizer, kind)
 
     def forward(self, prompts: list[list[int]], completions: list[list[int]]) -> list[float]:
         """The return of each completion, scored as it was in the reward model's own training."""
-        return _scores.score(self.model, self.kind, self.ends_line, prompts, completions, self.batch_size)[0]
+        return reward_models.score(self.model, self.kind, self.ends_line, prompts, completions, self.batch_size)[0]
 
 
 class BoundReached(Exception):
@@ -160,6 +159,7 @@ class KLBound(TrainerCallback):
 class RewardedPPOTrainer(PPOTrainer):
     """PPOTrainer with a Scorer; what it learns, and how, is TRL's."""
 
+    can_resume = False
     is_distributed_loading_by_transformers = False  # PPOTrainer leaves out Trainer's __init__, which would say so
 
     def __init__(self, *args, reward_model: Scorer, **kwargs):
@@ -194,7 +194,7 @@ class RewardedPPOTrainer(PPOTrainer):
         try:
             super().train()
         except BoundReached as end:
-            common.say(str(end))
+            terminal.say(str(end))
             self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
         finally:
             gc.unfreeze()

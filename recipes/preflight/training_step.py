@@ -1,4 +1,4 @@
-"""One training step of each trainer's own loss, and the sampling before it, on models without storage: what is alive at the most."""
+"""One training step of each trainer's own loss, and the sampling before it: peak live bytes, measured on fake tensors."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -9,16 +9,16 @@ from trl import GRPOTrainer
 from trl.trainer.sft_trainer import _CHUNKED_LM_HEAD_CHUNK_SIZE, _chunk
 from trl.trainer.utils import selective_log_softmax
 
-from recipes._shapes import Live, Run, bytes_of
+from recipes.preflight.model_shapes import Live, Workload, bytes_of
 
 
-def training(run: Run, models: list, pure) -> Counter:
+def training_memory(work: Workload, models: list, pure) -> Counter:
     """Activations, logits and gradients at the peak of one optimizer step."""
     config = models[0].config
     live = Live(config.get_text_config().vocab_size)
-    context = torch.autocast("cpu", run.amp, enabled=run.amp is not None and pure is None)
+    context = torch.autocast("cpu", work.amp, enabled=work.amp is not None and pure is None)
     trainable = [p for model in models for p in model.parameters() if p.requires_grad]
-    sharded = run.engine not in ("none", "ddp")
+    sharded = work.sharding not in ("none", "ddp")
 
     def arrived(parameter):
         live.call(parameter.grad, "gradients")
@@ -30,9 +30,9 @@ def training(run: Run, models: list, pure) -> Counter:
         for model in models:
             for p in model.parameters():
                 live.add(p, "weights")
-        for _ in range(min(run.accumulation, 2)):
+        for _ in range(min(work.accumulation, 2)):
             with context:
-                loss = LOSSES[run.recipe](run, models)
+                loss = LOSSES[work.recipe](work, models)
             live.backward = True
             loss.backward()
             live.backward = False
@@ -48,36 +48,36 @@ def without(parts: Counter, *names: str) -> Counter:
     return Counter({name: size for name, size in parts.items() if name not in names})
 
 
-def sequence(run: Run, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def sequence(work: Workload, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens, (rows, length), and the mask that padding makes of a causal one, (rows, 1, length, length)."""
     ids = torch.ones(rows, length, dtype=torch.long)
     return ids, torch.ones(rows, 1, length, length, dtype=torch.bool).tril()
 
 
-def outputs(run: Run, model, ids, mask, **kwargs) -> torch.Tensor:
+def outputs(work: Workload, model, ids, mask, **kwargs) -> torch.Tensor:
     """Logits as the trainer gets them: Accelerate turns autocast's outputs to float32."""
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **kwargs).logits
     return logits.float() if torch.is_autocast_enabled("cpu") else logits
 
 
-def grpo_loss(run: Run, models: list) -> torch.Tensor:
-    ids, mask = sequence(run, run.batch, run.prompt + run.completion)
+def grpo_loss(work: Workload, models: list) -> torch.Tensor:
+    ids, mask = sequence(work, work.batch, work.prompt + work.completion)
 
     def model(**inputs):
         inputs.pop("use_cache"), inputs.pop("input_ids"), inputs.pop("attention_mask")
-        return SimpleNamespace(logits=outputs(run, models[0], ids, mask, **inputs))
+        return SimpleNamespace(logits=outputs(work, models[0], ids, mask, **inputs))
 
     of_trainer = SimpleNamespace(model_kwarg_keys={"logits_to_keep"}, temperature=1.0, _entropy_bonus_enabled=False)
     logps = GRPOTrainer._get_per_token_logps_and_entropies
-    return logps(of_trainer, model, ids, mask, run.completion, compute_entropy=True)[0].mean()
+    return logps(of_trainer, model, ids, mask, work.completion, compute_entropy=True)[0].mean()
 
 
-def sft_loss(run: Run, models: list) -> torch.Tensor:
+def sft_loss(work: Workload, models: list) -> torch.Tensor:
     """TRL's chunked_nll: the head is applied to so many tokens at a time, and once more in the backward pass."""
-    ids, mask = sequence(run, run.batch, run.prompt + run.completion)
+    ids, mask = sequence(work, work.batch, work.prompt + work.completion)
     backbone, head = models[0].get_decoder(), models[0].get_output_embeddings()
     hidden = backbone(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    chosen = hidden[:, -run.completion :].reshape(-1, hidden.shape[-1])
+    chosen = hidden[:, -work.completion :].reshape(-1, hidden.shape[-1])
     loss = 0.0
     for chunk in chosen.split(_CHUNKED_LM_HEAD_CHUNK_SIZE):
         labels = torch.ones(len(chunk), dtype=torch.long)
@@ -86,15 +86,15 @@ def sft_loss(run: Run, models: list) -> torch.Tensor:
     return loss
 
 
-def dpo_loss(run: Run, models: list) -> torch.Tensor:
-    ids, mask = sequence(run, 2 * run.batch, run.prompt + run.completion)
-    logits = outputs(run, models[0], ids, mask)[:, :-1]
+def dpo_loss(work: Workload, models: list) -> torch.Tensor:
+    ids, mask = sequence(work, 2 * work.batch, work.prompt + work.completion)
+    logits = outputs(work, models[0], ids, mask)[:, :-1]
     logps = selective_log_softmax(logits, ids[:, 1:])
     with torch.no_grad():
-        reference = outputs(run, models[0], ids, mask)[:, :-1]
+        reference = outputs(work, models[0], ids, mask)[:, :-1]
         selective_log_softmax(reference, ids[:, 1:])
         for answers in logits.detach().chunk(2):  # their means are logged, over completions
-            answers[:, -run.completion :].clone().mean()
+            answers[:, -work.completion :].clone().mean()
     return logps.mean()
 
 
@@ -105,17 +105,17 @@ def scores(model, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return model.score(hidden.last_hidden_state)
 
 
-def reward_loss(run: Run, models: list) -> torch.Tensor:
-    ids, mask = sequence(run, 2 * run.batch, run.prompt + run.completion)
+def reward_loss(work: Workload, models: list) -> torch.Tensor:
+    ids, mask = sequence(work, 2 * work.batch, work.prompt + work.completion)
     return scores(models[0], ids, mask).float().mean()
 
 
-def ppo_loss(run: Run, models: list) -> torch.Tensor:
+def ppo_loss(work: Workload, models: list) -> torch.Tensor:
     policy, value = models
-    ids, mask = sequence(run, run.batch, run.prompt + run.completion)
-    logits = outputs(run, policy, ids, mask)[:, run.prompt - 1 : -1]
+    ids, mask = sequence(work, work.batch, work.prompt + work.completion)
+    logits = outputs(work, policy, ids, mask)[:, work.prompt - 1 : -1]
     logits /= 1.0 + 1e-7
-    logps = selective_log_softmax(logits, ids[:, run.prompt :])
+    logps = selective_log_softmax(logits, ids[:, work.prompt :])
     values = scores(value, ids, mask)
     with torch.no_grad():  # for the entropy that is logged, once the graph is gone: the logits and two more
         probabilities = F.softmax(logits, dim=-1)
@@ -127,26 +127,26 @@ def ppo_loss(run: Run, models: list) -> torch.Tensor:
 LOSSES = {"grpo": grpo_loss, "sft": sft_loss, "dpo": dpo_loss, "reward_model": reward_loss, "ppo": ppo_loss}
 
 
-def sampling(run: Run, model, pure) -> Counter:
-    """KV cache and logits while completions are sampled by transformers; the first pass over the prompts is run."""
+def sampling_memory(work: Workload, model, pure) -> Counter:
+    """KV cache and logits while completions are sampled by transformers; the first pass over the prompts is work."""
     config = model.config.get_text_config()
     live = Live(config.vocab_size)
-    dtype = pure or run.amp or run.dtype
+    dtype = pure or work.amp or work.dtype
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    rows = run.forward_batch or run.sampled
-    cache = 2 * config.num_hidden_layers * heads * head * (run.prompt + run.completion) * rows * dtype.itemsize
-    with torch.no_grad(), live, torch.autocast("cpu", run.amp, enabled=run.amp is not None and pure is None):
+    rows = work.forward_batch or work.sampled
+    cache = 2 * config.num_hidden_layers * heads * head * (work.prompt + work.completion) * rows * dtype.itemsize
+    with torch.no_grad(), live, torch.autocast("cpu", work.amp, enabled=work.amp is not None and pure is None):
         for p in model.parameters():
             live.add(p, "weights")
-        ids, mask = sequence(run, rows, run.prompt)
-        logits = outputs(run, model, ids, mask, logits_to_keep=1)[:, -1].float()
+        ids, mask = sequence(work, rows, work.prompt)
+        logits = outputs(work, model, ids, mask, logits_to_keep=1)[:, -1].float()
         F.softmax(logits, dim=-1)
     parts = without(live.peak, "weights") + Counter(kv_cache=cache)
-    if run.vllm:
+    if work.vllm:
         parts = Counter()  # in its own memory, or on other devices
-    if run.engine in ("zero3", "fsdp"):
-        parts["gathered"] = bytes_of(run, model)  # the whole model, to sample from, or to send to vLLM
-    if run.recipe == "ppo":  # it keeps every step's, stacks them, and joins the batches
-        parts["logits"] = 3 * run.sampled * run.completion * config.vocab_size * 4
+    if work.sharding in ("zero3", "fsdp"):
+        parts["gathered"] = bytes_of(work, model)  # the whole model, to sample from, or to send to vLLM
+    if work.recipe == "ppo":  # it keeps every step's, stacks them, and joins the batches
+        parts["logits"] = 3 * work.sampled * work.completion * config.vocab_size * 4
     return parts

@@ -1,94 +1,16 @@
-"""The rows that a run trains on and those it is measured with: the keys that name them, and which can't be used."""
+"""The rows of a dataset that a run trains on or is measured with: loading them, their tokens, and which can't be used."""
 
 import difflib
-from dataclasses import dataclass, field
-from typing import Literal
 
 import datasets
 
 import data
 import rewards
-from recipes import _common as common
+from recipes.shared import terminal
+from recipes.shared.arguments import DatasetArgs
 
 
-@dataclass(kw_only=True)
-class DatasetArgs:
-    dataset: str = field(
-        metadata={"help": "a module of data/, a hub name, or a local .jsonl, .json, .csv or .parquet file"}
-    )
-    dataset_split: str = field(default="train", metadata={"help": "split to train on"})
-    dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
-    columns: dict[str, str] | None = field(
-        default=None,
-        metadata={
-            "help": "of a file or a hub set: {prompt: its question, answer: its gold}; null: found by their names"
-        },
-    )
-    template: Literal["chat", "boxed", "r1_zero", "plain"] | None = field(
-        default=None,
-        metadata={"help": "how a question becomes a prompt: data/_templates.py; null: messages as they are"},
-    )
-    held_out: int = field(
-        default=0, metadata={"help": "held-out rows to measure on before and after, for summary.json; 0: don't"}
-    )
-    held_out_dataset: str | None = field(default=None, metadata={"help": "where they are from; None: the dataset"})
-    held_out_split: str = field(default="test", metadata={"help": "split they are from"})
-
-
-@dataclass(kw_only=True)
-class SampledArgs:
-    """For trainers that sample nothing themselves: what the held-out completions are."""
-
-    accuracy: str | None = field(
-        default="math_answer", metadata={"help": "the reward that says which held-out completion is right; or null"}
-    )
-    max_completion_length: int = field(default=256, metadata={"help": "tokens of a held-out completion, at most"})
-
-    def measures(self) -> dict:
-        return {name: rewards.load(name) for name in (self.accuracy, "think_format") if name}
-
-
-@dataclass(kw_only=True)
-class RewardArgs(DatasetArgs):
-    template: Literal["chat", "boxed", "r1_zero", "plain"] | None = field(
-        default="chat",
-        metadata={"help": "how a question becomes a prompt: data/_templates.py; null: messages as they are"},
-    )
-    rewards: dict[str, float] = field(metadata={"help": "name -> weight; the first one named is the accuracy"})
-    reward_options: dict[str, dict] = field(
-        default_factory=dict,
-        metadata={"help": "reward -> what it takes beside columns, such as {code_tests: {binary: true}}"},
-    )
-    max_prompt_length: int | None = field(
-        default=None, metadata={"help": "rows with longer prompts, in tokens, are left out and counted"}
-    )
-    completions_to_log: int = field(default=4, metadata={"help": "completions kept of every step"})
-
-
-def check_dataset(given: dict) -> None:
-    """Refuse names, splits and options of sets that this project makes or knows, before anything loads. Raises ValueError."""
-    options = given.get("dataset_options") or {}
-    if "dataset" in given:
-        data.check(given["dataset"], given.get("dataset_split"), given.get("columns"), **options)
-    if given.get("held_out") and (other := given.get("held_out_dataset")):
-        same = options if other == given.get("dataset") else {}
-        data.check(other, given.get("held_out_split"), **same)
-
-
-def check_rewards(given: dict) -> None:
-    """Refuse reward keys that don't go together, before anything loads. Raises ValueError."""
-    options = given.get("reward_options") or {}
-    for name in given.get("rewards") or {}:
-        reward = rewards.load(name, **options.get(name, {}))
-        if not rewards.columns_of(reward):
-            reward(completions=[], prompts=[])  # says what is wrong with its options, such as a length that isn't set
-    if unused := set(given.get("reward_options") or {}) - set(given.get("rewards") or {}):
-        raise ValueError(f"reward_options names {sorted(unused)[0]!r}, which is not among the rewards")
-    if given.get("completions_to_log", 1) < 1:
-        raise ValueError(f"completions_to_log={given['completions_to_log']} must be at least 1")
-
-
-def load(args: DatasetArgs, split: str | None = None, **template) -> datasets.Dataset:
+def load_rows(args: DatasetArgs, split: str | None = None, **template) -> datasets.Dataset:
     """The rows to train on, or those of another split; with `template=None` as they are before the template."""
     settings = {"template": args.template, "columns": args.columns} | template
     return data.load(args.dataset, split or args.dataset_split, **settings, **args.dataset_options)
@@ -280,6 +202,6 @@ def _leave_out(rows: datasets.Dataset, *reasons: tuple[str, str, set[int]]):
     if len(gone) == len(rows):
         raise ValueError(f"no row is left of {len(rows)}: {counts.said}")
     if gone:
-        common.say(f"left out {len(gone)} of {len(rows)} rows: {counts.said}")
+        terminal.say(f"left out {len(gone)} of {len(rows)} rows: {counts.said}")
         rows = rows.select([i for i in range(len(rows)) if i not in gone])
     return rows.remove_columns("unreadable") if "unreadable" in rows.column_names else rows, counts

@@ -1,112 +1,110 @@
-"""Strict configuration: a YAML file, then the command line over it, checked before anything loads."""
+"""The command line: a YAML file, then `--key value` pairs over it, both checked before anything loads."""
 
 import dataclasses
 import difflib
+import importlib
 import keyword
-import os
 import sys
-import time
 import types
 import typing
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
 from pydantic import TypeAdapter, ValidationError  # checks one value against one type hint; here through wandb anyway
 
-TRAINING = ("sft", "reward_model", "dpo", "ppo", "grpo")
-REFUSES_ALONE_S = 10.0
+from recipes.shared.launch import Launch
+from recipes.shared.run_config import ConfigError, RunConfig, defaults_of
+from recipes.shared.terminal import refusing
+
+Problems = Callable[[RunConfig], Iterator[str]]
 
 
-@contextmanager
-def refusing(kind: type[ValueError] = ValueError):
-    """A ValueError inside, of this kind, ends the program with one line on standard error and exit code 2."""
-    try:
-        yield
-    except kind as error:
-        # Every process of a launch refuses, and the launcher ends all of them once one has gone: the first one says why, and
-        # the others, which would silence it by going before, wait; whoever is still there refuses alone, and says so itself.
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(REFUSES_ALONE_S)
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        sys.exit(2)
+def parse(
+    classes: tuple[type, ...],
+    argv: list[str] | None = None,
+    *,
+    doc: str = "",
+    problems: Problems | None = None,
+    recipe: str = "",
+    launch: Launch | None = None,
+) -> tuple:
+    """One instance of each dataclass and the RunConfig, from `--config FILE` and `--key value` pairs, which win over the file.
 
-
-def parse(classes: tuple[type, ...], argv: list[str] | None = None, *, doc: str, check=None) -> tuple:
-    """One instance of each dataclass, from `--config FILE` and `--key value` pairs, which win over the file.
-
-    With --dry_run behind a training recipe's command, recipes.check looks at the run, and the program ends there.
-
-    doc: what --help prints. check: a function of the merged keys that raises ValueError for those that don't go together.
-    Exits with code 2 and one line for an unknown key (naming the nearest), a value of the wrong type or outside its
-    choices, a missing file or key, and whatever a dataclass itself refuses.
+    doc: what --help prints. problems: yields what the recipe refuses of a RunConfig whose keys and types are right.
+    launch: how the run is started; None: as this process was. Exits with code 2 and one line for each unknown key (naming
+    the nearest), value of the wrong type or outside its choices, missing file or key, and whatever a dataclass itself refuses.
     """
     argv = sys.argv[1:] if argv is None else argv
     if "--help" in argv or "-h" in argv:
         print(doc.strip(), *(_describe(c) for c in classes), sep="\n\n")
         sys.exit(0)
-    if "--dry_run" in argv and check is not None and (recipe := Path(check.__code__.co_filename).stem) in TRAINING:
-        from recipes.check import dry_run  # it imports the recipes, and they this
-
-        dry_run(recipe, [word for word in argv if word != "--dry_run"])
     with refusing():
-        return _parse(classes, argv, check)
+        config, made = read(classes, argv, problems, recipe, launch), []
+        for c in classes:
+            names = {f.name for f in dataclasses.fields(c)}
+            try:
+                made.append(c(**{k: v for k, v in config.given.items() if k in names}))
+            except (TypeError, ImportError) as error:  # refused by the dataclass: say it as a misconfiguration
+                raise ValueError(f"{c.__name__}: {error}") from error
+    return *made, config
 
 
-def nearest(value: str, known) -> str:
-    """What may have been meant, for an error message."""
-    near = difflib.get_close_matches(value, list(known), n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"there are {', '.join(known) or 'none'}"
-
-
-def check_choices(given: dict, choices: dict[str, tuple[str, ...]]) -> None:
-    """Refuse what isn't among a key's choices, alone or in a list, naming the nearest that is. Raises ValueError."""
-    for key, known in choices.items():
-        values = given.get(key, [])
-        for value in values if isinstance(values, list) else [values]:
-            if value not in known:
-                near = difflib.get_close_matches(str(value), known, n=1) or known[:1]
-                raise ValueError(f"{key}={value!r}: did you mean {near[0]!r}? there are {', '.join(known)}")
-
-
-def classes_of(main) -> tuple[type, ...]:
-    """The dataclasses that a recipe's main() takes, in their order: their fields are its keys."""
-    hints = typing.get_type_hints(main)
-    return tuple(hint for hint in hints.values() if dataclasses.is_dataclass(hint))
-
-
-def merged(classes: tuple[type, ...], argv: list[str], check=None) -> dict:
+def read(
+    classes: tuple[type, ...],
+    argv: list[str],
+    problems: Problems | None = None,
+    recipe: str = "",
+    launch: Launch | None = None,
+) -> RunConfig:
     """The keys of the file and of the command line, as `parse` reads and checks them, before any dataclass is made.
 
-    Raises ValueError for whatever `parse` refuses by itself.
+    Raises ConfigError with all that `parse` refuses by itself.
     """
-    fields = {f.name: f for c in classes for f in dataclasses.fields(c) if f.init}
+    known = {f.name: f for c in classes for f in dataclasses.fields(c) if f.init}
     hints = {name: hint for c in classes for name, hint in typing.get_type_hints(c).items()}
-    given = {}
-    config, overrides = _read_argv(argv)
-    if config is not None:
-        for key, value in _read_yaml(config).items():
-            given[key] = _valid(key, value, fields, hints, f"{config}: ")
-    for key, text in overrides.items():
-        given[key] = _valid(key, text, fields, hints, "command line: --", text=True)
-    _default_names(classes, given, config)
-    for name, field in fields.items():
-        if name not in given and field.default is field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"{name} is not set: add '{name}: ...' to the YAML file, or --{name} to the command line")
-    if check is not None:
-        check(given)
-    return given
+    file, overrides = _read_argv(argv)
+    given, wrong = {}, []
+    of_file = {} if file is None else _read_yaml(file)
+    for where, text, pairs in ((f"{file}: ", False, of_file), ("command line: --", True, overrides)):
+        for key, value in pairs.items():
+            try:
+                given[key] = _valid(key, value, known, hints, where, text)
+            except ValueError as error:
+                wrong.append((key, str(error)))
+    _default_names(classes, given, file)
+    for name, f in known.items():
+        if _is_required(f) and name not in given and name not in dict(wrong):
+            way_out = f"add '{name}: ...' to the YAML file, or --{name} to the command line"
+            wrong.append((name, f"{name} is not set: {way_out}"))
+    launch = (Launch.of_environment() if launch is None else launch).with_keys(given)
+    config = RunConfig(recipe, given, defaults_of(classes), launch)
+    found = [problem for _, problem in wrong]
+    if problems is not None and all(name in given for name, f in known.items() if _is_required(f)):
+        of_defaults = tuple(f"{key}=" for key, _ in wrong)  # about the default in the place of a wrong value
+        found += [problem for problem in dict.fromkeys(problems(config)) if not problem.startswith(of_defaults)]
+    if found:
+        raise ConfigError(found)
+    return config
 
 
-def _parse(classes, argv, check):
-    given, made = merged(classes, argv, check), []
-    for c in classes:
-        own = {f.name for f in dataclasses.fields(c)}
-        try:
-            made.append(c(**{k: v for k, v in given.items() if k in own}))
-        except (TypeError, ImportError) as error:  # refused by the dataclass: say it as a misconfiguration
-            raise ValueError(f"{c.__name__}: {error}") from error
-    return *made, given
+def recipe_config(recipe: str, argv: list[str], launch: Launch) -> RunConfig:
+    """What a recipe, called by its name, would read of this command line. Raises ConfigError.
+
+    The recipes stand above this room: this is the only place that looks one up.
+    """
+    module = importlib.import_module(f"recipes.{recipe}")
+    return read(classes_of(module.main), argv, getattr(module, "problems", None), recipe, launch)
+
+
+def _is_required(f: dataclasses.Field) -> bool:
+    return f.default is f.default_factory is dataclasses.MISSING
+
+
+def classes_of(main: Callable) -> tuple[type, ...]:
+    """The dataclasses that a recipe's main() takes, in their order: their fields are its keys."""
+    hints = typing.get_type_hints(main)
+    return tuple(hint for hint in hints.values() if dataclasses.is_dataclass(hint) and hint is not RunConfig)
 
 
 def _read_argv(argv: list[str]) -> tuple[str | None, dict[str, str]]:
@@ -219,7 +217,7 @@ def _describe(c: type) -> str:
     hints = typing.get_type_hints(c)
     lines = []
     for f in dataclasses.fields(c):
-        default = "required" if f.default is f.default_factory is dataclasses.MISSING else f"default {f.default!r}"
+        default = "required" if _is_required(f) else f"default {f.default!r}"
         if f.default_factory is not dataclasses.MISSING:
             default = f"default {f.default_factory()!r}"
         lines.append(f"  --{f.name.rstrip('_')} ({_name(hints[f.name])}, {default}): {f.metadata.get('help', '')}")

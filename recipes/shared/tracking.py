@@ -16,7 +16,7 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from recipes import _common as common
+from recipes.shared import run_folder
 
 WANDB_REACH_S = 5.0
 WANDB_TABLE_EVERY = 10  # logged steps: each addition to an incremental table is a file and an artifact of its own
@@ -34,7 +34,7 @@ def prepare_wandb(training_args) -> None:
     folder = Path(training_args.output_dir)
     kept = folder / "wandb_run_id"
     if not kept.exists():
-        common.write_atomically(kept, uuid.uuid4().hex[:8])
+        run_folder.write_atomically(kept, uuid.uuid4().hex[:8])
     os.environ.setdefault("WANDB_RUN_ID", kept.read_text())
     os.environ.setdefault("WANDB_RESUME", "allow")
     os.environ.setdefault("WANDB_PROJECT", "r1-recipes")
@@ -128,7 +128,7 @@ class Rollouts(TrainerCallback):
             # not splitlines(): a completion may hold other line separators, which JSON leaves as they are
             lines = self.path.read_text(encoding="utf-8").split("\n")
             kept = [line for line in lines if line and _step_of(line) <= state.global_step]
-            common.write_atomically(self.path, "".join(line + "\n" for line in kept))
+            run_folder.write_atomically(self.path, "".join(line + "\n" for line in kept))
 
     def on_step_end(self, args, state, control, **kwargs):
         if not state.is_world_process_zero:
@@ -177,7 +177,7 @@ class Rollouts(TrainerCallback):
 def follow(trainer, shown: dict[str, str], args, model_args) -> dict:
     """Show these metrics as the trainer goes, note the run's settings in W&B, and return where the code came from."""
     Progress.replace(trainer, shown)
-    origin = common.provenance()
+    origin = run_folder.provenance()
     trainer.add_callback(WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
     return origin
 

@@ -1,9 +1,20 @@
-"""What every recipe does in the same way with its model: the tokenizer, how weights load, LoRA, and two mends."""
+"""Loading a model: its tokenizer, the arguments for its weights, LoRA, and two workarounds."""
 
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import get_peft_config
+
+
+def is_adapter(name: str) -> bool:
+    """Whether it is the folder of a LoRA adapter, rather than of a complete model."""
+    return (Path(name).expanduser() / "adapter_config.json").is_file()
+
+
+def tokenizer_of(model_args, training_args, adapter: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of model_name_or_path: `load_tokenizer`."""
+    name, revision = model_args.model_name_or_path, model_args.model_revision
+    return load_tokenizer(name, revision, training_args.trust_remote_code, adapter=adapter)
 
 
 def load_tokenizer(
@@ -22,7 +33,7 @@ def load_tokenizer(
     local = model.startswith((".", "/", "~", "outputs/")) or model.count("/") > 1
     if local and not Path(model).expanduser().is_dir():
         raise ValueError(f"{key}={model!r}: there is no such folder (the config's first lines say what makes it)")
-    if not adapter and (Path(model) / "adapter_config.json").is_file():
+    if not adapter and is_adapter(model):
         raise ValueError(
             f"{key}={model!r} is a LoRA adapter: merge it into its base first (python -m recipes.merge), and name the result"
         )
@@ -42,7 +53,7 @@ def pad_apart(tokenizer, pad_token: str | None) -> None:
     """Give the tokenizer this pad token. Raises ValueError while it pads with its end token, which would hide the end."""
     if pad_token is not None:
         if pad_token not in tokenizer.get_vocab():
-            raise ValueError(f"pad_token={pad_token!r} is no token of this tokenizer")
+            raise ValueError(f"pad_token={pad_token!r} isn't a token of this tokenizer")
         tokenizer.pad_token = pad_token
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
         spare = [t for t in tokenizer.get_added_vocab() if t != tokenizer.eos_token]

@@ -1,4 +1,4 @@
-"""The completion that a row's gold deserves: what every reward has to pay for in full, if it is wired right."""
+"""Perfect answers: the completion that a row's gold deserves, which every reward has to pay in full if it is wired right."""
 
 import itertools
 from fractions import Fraction
@@ -6,14 +6,14 @@ from fractions import Fraction
 THOUGHTS = "I work it out step by step."
 
 
-def completion(row: dict, prefilled_think: bool = False, own=None) -> str | None:
+def completion(row: dict, prefilled_think: bool = False, of_reward=None) -> str | None:
     """The row's gold in thoughts and answer tags; None where it has none that a completion could be made of.
 
     prefilled_think: the prompt ends in <think>, so the completion begins inside the thoughts.
-    own: the reward's own `perfect(row)`, which says it instead.
+    of_reward: the reward's own `perfect(row)`, which is used instead.
     """
-    if own is not None:
-        return own(row)
+    if of_reward is not None:
+        return of_reward(row)
     if row.get("target") is not None and row.get("nums"):
         answer = countdown(row["nums"], row["target"])
     elif row.get("tests") and row.get("solution"):

@@ -1,4 +1,4 @@
-"""One check of a run: its keys, what has been found, and what one question leaves to the next."""
+"""The findings of the preflight, and the state that its questions share."""
 
 import contextlib
 import sys
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from transformers import AutoConfig
 
-from recipes._launch import Launch
+from recipes.shared.run_config import RunConfig
 
 
 class Skipped(Exception):
@@ -14,37 +14,32 @@ class Skipped(Exception):
 
 
 @dataclass
-class Check:
-    """The run's keys, what was found, and what one question leaves to the next."""
+class Findings:
+    """A line for each question that was asked, and what later questions need of earlier ones."""
 
-    recipe: str
-    argv: list[str]
-    launch: Launch
+    config: RunConfig
     device_gb: float | None = None
-    given: dict = field(default_factory=dict)
-    defaults: dict = field(default_factory=dict)
-    findings: list[tuple[str, str, str]] = field(default_factory=list)
+    lines: list[tuple[str, str, str]] = field(default_factory=list)  # (status, question, text)
     tokenizer: object = None
-    config: object = None
+    model_config: object = None
     rows: object = None
     reward_funcs: dict = field(default_factory=dict)
     total_rows: int = 0
     steps: int = 0
-    memory: object = None  # what is estimated, a _memory.Run, and its Estimate
+    workload: object = None  # what the memory is estimated of, and the Estimate
     estimate: object = None
-    lengths: tuple[int, int] | None = None  # the longest prompt, and the longest completion or row behind it
-
-    def __getitem__(self, key: str):
-        return self.given[key] if self.given.get(key) is not None else self.defaults.get(key)
+    lengths: tuple[int, int] | None = None  # the longest prompt, and the longest completion or answer after it
 
     def say(self, status: str, what: str, text: str) -> None:
-        self.findings.append((status, what, " ".join(str(text).split())))
+        self.lines.append((status, what, " ".join(str(text).split())))
 
     @contextlib.contextmanager
     def question(self, what: str):
         """A ValueError inside is a failure, an unreachable hub a skip."""
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # rows left out are said by _rows, and counted here
+            with contextlib.redirect_stdout(
+                sys.stderr
+            ):  # dataset_rows says which rows it leaves out; here they are counted
                 yield
         except Skipped as reason:
             self.say("skip", what, reason)
@@ -62,32 +57,32 @@ def unreachable(error: BaseException | None) -> bool:
     return False
 
 
-def need(check: Check, *names: str) -> None:
-    if missing := [name for name in names if getattr(check, name) is None]:
+def need(found: Findings, *names: str) -> None:
+    if missing := [name for name in names if getattr(found, name) is None]:
         raise Skipped(f"the {missing[0]} could not be had")
 
 
-def config_of(check: Check, key: str, revision: str = "main"):
+def model_config_of(config: RunConfig, key: str, revision: str = "main"):
     """The config.json of the model that a key names, None where it names none. Raises ValueError where it can't be read."""
-    if not check[key]:
+    if not config[key]:
         return None
     try:
         return AutoConfig.from_pretrained(
-            check[key], revision=revision, trust_remote_code=check["trust_remote_code"] or False
+            config[key], revision=revision, trust_remote_code=config["trust_remote_code"] or False
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{key}={check[key]!r}: its config.json can't be read ({reason})") from error
+        raise ValueError(f"{key}={config[key]!r}: its config.json can't be read ({reason})") from error
 
 
-def mixed_here(check: Check) -> str | None:
+def own_mixed_precision(config: RunConfig) -> str | None:
     """The mixed precision that the config itself asks for; TRL's configs say bf16 where nothing is said."""
-    bf16 = check.given.get("bf16")
+    bf16 = config.given.get("bf16")
     if bf16 is None:
-        bf16 = check.recipe != "ppo" and not check["fp16"]
-    return "fp16" if check["fp16"] else "bf16" if bf16 else None
+        bf16 = config.recipe != "ppo" and not config["fp16"]
+    return "fp16" if config["fp16"] else "bf16" if bf16 else None
 
 
-def mixed(check: Check) -> str | None:
+def mixed_precision(config: RunConfig) -> str | None:
     """The dtype of autocast, or under DeepSpeed of the whole model."""
-    return {"bf16": "bfloat16", "fp16": "float16"}.get(mixed_here(check) or check.launch.mixed_precision)
+    return {"bf16": "bfloat16", "fp16": "float16"}.get(own_mixed_precision(config) or config.launch.mixed_precision)

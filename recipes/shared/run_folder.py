@@ -1,4 +1,4 @@
-"""What every recipe does in the same way with its run: the folder, resume, training to the end, the summary."""
+"""The folder of a run: who may use it, resuming from its last complete checkpoint, training to the end, the summary."""
 
 import contextlib
 import json
@@ -17,16 +17,16 @@ import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerState
-from transformers.integrations.deepspeed import deepspeed_config
 
-import recipes
-from recipes._config import refusing
+from recipes.shared.interruption import Interruption, disk_is_full
+from recipes.shared.run_config import RunConfig
+from recipes.shared.terminal import refusing, say
 from rewards import RewardError
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 CONFIG, LAUNCH, SUMMARY = "config.yaml", "launch.json", "summary.json"
-# what may differ between a run and its continuation: it changes what is written down, when to stop, where vLLM's server is or
-# how much memory vLLM has, not what is learned
+# keys that may differ between a run and its continuation: they change what is written down, when to stop, where vLLM's server
+# is or how much memory vLLM has, not what is learned
 FREE_TO_CHANGE = {
     "resume_from_checkpoint", "output_dir", "run_name", "report_to", "max_steps", "num_train_epochs",
     "save_steps", "save_total_limit", "logging_steps", "disable_tqdm", "completions_to_log",
@@ -34,90 +34,66 @@ FREE_TO_CHANGE = {
     "vllm_gpu_memory_utilization", "vllm_enable_sleep_mode",
 }  # fmt: skip
 SHARED_WITHIN_S = 60.0  # NFS remembers for half a minute and more that a file wasn't there
-# what a checkpoint holds beside the model
+# the files of a checkpoint that aren't the model's
 ONLY_TO_RESUME = r"optimizer|scheduler|scaler|rng_state|trainer_state|latest|zero_to_"
 
 
-def say(text: str) -> None:
-    """One line to the terminal, from the main process only."""
-    PartialState().on_main_process(print)(text, flush=True)
+def open_run(training_args, config: RunConfig) -> str | None:
+    """Make the run's folder its own, and return the checkpoint to resume from, if any. Raises ValueError, as `refuse` does.
 
-
-def result(text: str) -> None:
-    """What a command was asked for, from the main process; with --json, standard output holds nothing else."""
-    PartialState().on_main_process(print)(text, file=recipes.RESULT, flush=True)
-
-
-def leave() -> None:
-    """Part from the other processes, at a good end alone: after an error this would wait for them.
-
-    A process that ends without it is now and then aborted by gloo's threads ("terminate called without an active exception"),
-    and its launcher then kills the others, which may still be writing.
-    """
-    PartialState().destroy_process_group()
-
-
-def open_run(training_args, given: dict) -> str | None:
-    """Make the run's folder its own, and return the checkpoint to continue from, if any.
-
-    A folder that already holds something is refused unless `resume_from_checkpoint` is given and it holds this very run;
-    only an incomplete checkpoint, of a run that was killed while it wrote it, is removed. With `true`, a run without a
-    whole checkpoint starts from the beginning. Raises ValueError.
+    Only an incomplete checkpoint, of a run that was killed while it wrote it, is removed. With `resume_from_checkpoint: true`
+    a run without a complete checkpoint starts from the beginning.
     """
     folder, resume = Path(training_args.output_dir), training_args.resume_from_checkpoint
     resume = None if str(resume).lower() in ("none", "false") else str(resume)
-    saved = {k: v for k, v in given.items() if k not in ("resume_from_checkpoint", "output_dir", "run_name")}
-    # the batch is num_processes times the per-device one; what an engine shards, another one can't read
-    launch = {"num_processes": PartialState().num_processes, "engine": engine()}
-    checkpoint = None
-    if getattr(training_args, "save_on_each_node", False):
-        raise ValueError(
-            "save_on_each_node=True: output_dir is one folder that all machines share, where they would write over each other: "
-            "leave it out"
-        )
-    check_shared(folder)
-    if resume is not None and resume.lower() != "true" and not folder.is_dir():
-        raise ValueError(f"resume_from_checkpoint={resume!r}: output_dir={str(folder)!r} holds no run to resume")
-    # a run that was killed before its config was written has left no more than these
-    occupied = folder.is_dir() and any(p.name != LAUNCH and not p.name.endswith(".tmp") for p in folder.iterdir())
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"output_dir={str(folder)!r} is a file: name a folder")
-    if occupied and resume is None:
-        state = "a finished" if (folder / SUMMARY).exists() else "an unfinished"
-        what = f"{state} run" if (folder / CONFIG).exists() else "other files"
-        raise ValueError(
-            f"output_dir={str(folder)!r} already holds {what}: continue it with --resume_from_checkpoint true, or "
-            "name another --output_dir (nothing is ever deleted for you)"
-        )
-    if occupied:
-        if not (folder / CONFIG).is_file():
-            raise ValueError(f"output_dir={str(folder)!r} holds other files, and no run to resume: name another folder")
-        before, now = yaml.safe_load((folder / CONFIG).read_text()), saved | launch
-        before |= json.loads((folder / LAUNCH).read_text())
-        changed = [k for k in {**before, **now} if before.get(k) != now.get(k) and k not in FREE_TO_CHANGE]
-        if changed:
-            differences = "; ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in sorted(changed))
-            raise ValueError(f"output_dir={str(folder)!r} holds another run ({differences}): name another --output_dir")
-        checkpoint = _checkpoint(folder, resume)
+    settings = {k: v for k, v in config.given.items() if k not in ("resume_from_checkpoint", "output_dir", "run_name")}
+    # the batch is num_processes times the per-device one; a checkpoint that was sharded in one way can't be read in another
+    launch = {"num_processes": config.launch.processes, "sharding": config.launch.sharding}
+    occupied = refuse(folder, resume, settings | launch)
+    checkpoint = last_checkpoint(folder, resume) if occupied else None
     PartialState().wait_for_everyone()  # nobody writes before everybody has looked
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / LAUNCH, json.dumps(launch) + "\n")
-        write_atomically(folder / CONFIG, yaml.safe_dump(saved, sort_keys=False))
-    if resume is not None and occupied:
+        write_atomically(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
+    if occupied:
         say(
             f"resuming {folder} from {checkpoint}"
             if checkpoint
-            else f"{folder}: no whole checkpoint, from the beginning"
+            else f"{folder}: no complete checkpoint, from the beginning"
         )
     return checkpoint
 
 
-def engine() -> str | None:
-    """What shards the run between its processes: ZeRO-1, 2 or 3, FSDP, or None."""
-    if (config := deepspeed_config()) is not None:
-        return f"ZeRO-{config['zero_optimization']['stage']}"
-    return "FSDP" if os.environ.get("ACCELERATE_USE_FSDP") == "true" else None
+def refuse(folder: Path, resume: str | None, settings: dict) -> bool:
+    """Whether the folder holds this very run already. Raises ValueError where it can't be used.
+
+    It can't when it holds anything else, or the run itself while `resume` is None, or isn't there while `resume` names a
+    checkpoint, or isn't the same folder on every machine.
+    """
+    check_shared(folder)
+    if resume is not None and resume.lower() != "true" and not folder.is_dir():
+        raise ValueError(f"resume_from_checkpoint={resume!r}: output_dir={str(folder)!r} holds no run to resume")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output_dir={str(folder)!r} is a file: name a folder")
+    # a run that was killed before its config was written has left no more than these
+    if not folder.is_dir() or all(p.name == LAUNCH or p.name.endswith(".tmp") for p in folder.iterdir()):
+        return False
+    if resume is None:
+        state = "a finished" if (folder / SUMMARY).exists() else "an unfinished"
+        content = f"{state} run" if (folder / CONFIG).exists() else "other files"
+        raise ValueError(
+            f"output_dir={str(folder)!r} already holds {content}: continue it with --resume_from_checkpoint true, or "
+            "name another --output_dir (nothing is ever deleted for you)"
+        )
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"output_dir={str(folder)!r} holds other files, and no run to resume: name another folder")
+    before = yaml.safe_load((folder / CONFIG).read_text()) | json.loads((folder / LAUNCH).read_text())
+    changed = [k for k in {**before, **settings} if before.get(k) != settings.get(k) and k not in FREE_TO_CHANGE]
+    if changed:
+        differences = "; ".join(f"{k} was {before.get(k)!r}, is {settings.get(k)!r}" for k in sorted(changed))
+        raise ValueError(f"output_dir={str(folder)!r} holds another run ({differences}): name another --output_dir")
+    return True
 
 
 def check_shared(folder: Path) -> None:
@@ -146,25 +122,25 @@ def check_shared(folder: Path) -> None:
         )
 
 
-def _checkpoint(folder: Path, resume: str) -> str | None:
-    """The last whole checkpoint of a run, or the one named, which must be the last too."""
+def last_checkpoint(folder: Path, resume: str) -> str | None:
+    """The last complete checkpoint of a run, or the one named, which must be the last too. Incomplete ones are removed."""
     steps = {int(m[1]): p for p in folder.iterdir() if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))}
-    whole = {n: p for n, p in steps.items() if is_whole(p)}
-    last = whole[max(whole)] if whole else None
+    complete = {n: p for n, p in steps.items() if is_complete(p)}
+    last = complete[max(complete)] if complete else None
     if resume.lower() != "true" and (last is None or Path(resume).resolve() != last.resolve()):
         raise ValueError(
-            f"resume_from_checkpoint={resume!r} is not the last whole checkpoint of {str(folder)!r}, which is {last}: use "
+            f"resume_from_checkpoint={resume!r} is not the last complete checkpoint of {str(folder)!r}, which is {last}: use "
             "true, or move later checkpoints away (they would be overwritten)"
         )
     PartialState().wait_for_everyone()
     if PartialState().is_main_process:
-        for broken in set(steps.values()) - set(whole.values()):
+        for broken in set(steps.values()) - set(complete.values()):
             print(f"removing {broken}: the run was killed while writing it", flush=True)
             shutil.rmtree(broken)
     return str(last) if last else None
 
 
-def is_whole(checkpoint: Path) -> bool:
+def is_complete(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end: the Trainer writes trainer_state.json after everything else of its own.
 
     Other processes may then still be at theirs, of which the state of their random numbers is the last; torch writes a zip
@@ -181,7 +157,7 @@ def is_whole(checkpoint: Path) -> bool:
 def train_and_save(trainer, checkpoint: str | None) -> float:
     """Train to the end, save model and tokenizer into output_dir, and return the seconds that training took here.
 
-    A reward that breaks its contract ends the program with one line.
+    A reward that breaks its contract, and a full disk, end the program with one line; a signal to stop ends it in a checkpoint.
     """
     start, folder = time.perf_counter(), Path(trainer.args.output_dir)
     if checkpoint is not None and _is_over(trainer.args, Path(checkpoint)):
@@ -192,9 +168,10 @@ def train_and_save(trainer, checkpoint: str | None) -> float:
                 if file.is_file() and not re.match(ONLY_TO_RESUME, file.name):
                     shutil.copy2(file, folder)
     else:
-        with refusing(RewardError):
+        with refusing(RewardError), disk_is_full(folder), Interruption.watched(trainer):
             trainer.train(resume_from_checkpoint=checkpoint)
-        trainer.save_model(str(folder))
+        with disk_is_full(folder):
+            trainer.save_model(str(folder))
     PartialState().wait_for_everyone()  # the other processes may read what the first one wrote
     return round(time.perf_counter() - start, 1)
 
@@ -207,7 +184,7 @@ def _is_over(training_args, checkpoint: Path) -> bool:
 
 
 def write_summary(folder: str, summary: dict) -> None:
-    """The run's summary.json, written last and whole: where it is, the run is finished."""
+    """The run's summary.json, written last and at once: where it is, the run is finished."""
     if PartialState().is_main_process:
         write_atomically(Path(folder) / SUMMARY, json.dumps(summary, indent=2) + "\n")
 

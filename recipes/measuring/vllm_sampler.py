@@ -1,14 +1,12 @@
-"""recipes._measure's sampling by vLLM, for recipes.sample: many times faster on a GPU. Not yet run on one here."""
-
-from pathlib import Path
+"""Completions sampled by vLLM, in the form of sampler.py: many times faster on a GPU. Not yet run on one."""
 
 import vllm
 from peft import PeftConfig
 from transformers import GenerationConfig
 from vllm.lora.request import LoRARequest
 
-from recipes import _rows
-from recipes._measure import Completion
+from recipes.measuring.sampler import Completion
+from recipes.shared import dataset_rows, model_loading
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those of adapters that vLLM has kernels for
 
@@ -18,7 +16,7 @@ class Engine:
 
     def __init__(self, model_args, training_args):
         name = model_args.model_name_or_path
-        adapter = PeftConfig.from_pretrained(name) if (Path(name) / "adapter_config.json").is_file() else None
+        adapter = PeftConfig.from_pretrained(name) if model_loading.is_adapter(name) else None
         rank = {"enable_lora": True, "max_lora_rank": min(r for r in RANKS if r >= adapter.r)} if adapter else {}
         self.lora = LoRARequest("adapter", 1, name) if adapter else None
         self.llm = vllm.LLM(
@@ -56,7 +54,7 @@ def sample(
     each = [settings.clone() for _ in prompts]
     for i, own in enumerate(each):
         own.seed = seed * 1_000_003 + i  # equal prompts of one request would get equal completions
-    asked = [{"prompt_token_ids": ids} for ids in _rows.prompt_ids(prompts, tokenizer)]
+    asked = [{"prompt_token_ids": ids} for ids in dataset_rows.prompt_ids(prompts, tokenizer)]
     done = []
     for answer in engine.llm.generate(asked, each, lora_request=engine.lora, use_tqdm=False):
         ids = list(answer.outputs[0].token_ids)

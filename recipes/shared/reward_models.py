@@ -17,8 +17,7 @@ from datasets import Dataset
 from peft import AutoPeftModelForSequenceClassification, AutoPeftModelForTokenClassification
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from recipes import _common as common
-from recipes import _rows
+from recipes.shared import dataset_rows, model_loading, run_folder
 
 KIND = "reward_model.json"
 BINS = 10
@@ -33,7 +32,7 @@ class Kind:
     step_return: str = "sum"
 
     def save(self, folder: str) -> None:
-        common.write_atomically(Path(folder) / KIND, json.dumps(asdict(self)) + "\n")
+        run_folder.write_atomically(Path(folder) / KIND, json.dumps(asdict(self)) + "\n")
 
     @classmethod
     def of(cls, folder: str) -> "Kind":
@@ -48,6 +47,27 @@ class Kind:
         if config.is_file() and "ForTokenClassification" in config.read_text():
             raise ValueError(f"{folder!r} scores tokens, but has no {KIND}: copy it from the run that trained it")
         return cls()
+
+
+def refuse_policy(name: str, trust_remote_code: bool = False) -> None:
+    """Raises ValueError for a model that has no score head: it would be given a random one."""
+    if model_loading.is_adapter(name):
+        kind = json.loads((Path(name).expanduser() / "adapter_config.json").read_text()).get("task_type")
+        policy = kind == "CAUSAL_LM"
+    else:
+        try:
+            architectures = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).architectures
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"reward_model={name!r}: its config.json can't be read ({str(error).splitlines()[0]})"
+            ) from error
+        kind = ", ".join(architectures or [])
+        policy = kind.endswith(("ForCausalLM", "LMHeadModel"))
+    if policy:
+        raise ValueError(
+            f"reward_model={name!r} is a language model ({kind}), whose score head would be random: train one with "
+            "python -m recipes.reward_model, and name its folder"
+        )
 
 
 def trajectory_return(scores: torch.Tensor, mask: torch.Tensor, mean: bool = False) -> torch.Tensor:
@@ -79,7 +99,7 @@ def load(name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, **in
     """A model with one output a response or a token; its head is new where the checkpoint has none. Adapters are merged."""
     response = kind.level == "response"
     auto = AutoModelForSequenceClassification if response else AutoModelForTokenClassification
-    if (Path(name) / "adapter_config.json").is_file():
+    if model_loading.is_adapter(name):
         auto = AutoPeftModelForSequenceClassification if response else AutoPeftModelForTokenClassification
         init_kwargs["trust_remote_code"] = trust_remote_code
         model = auto.from_pretrained(name, num_labels=1, **init_kwargs).merge_and_unload()
@@ -130,8 +150,8 @@ def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dic
     """
     ends_line, was_training = line_ends(tokenizer, kind), model.training
     model.eval()
-    prompts = _rows.prompt_ids(rows["prompt"], tokenizer)
-    answers = {c: _rows.completion_ids(rows[c], tokenizer) for c in ("chosen", "rejected")}
+    prompts = dataset_rows.prompt_ids(rows["prompt"], tokenizer)
+    answers = {c: dataset_rows.completion_ids(rows[c], tokenizer) for c in ("chosen", "rejected")}
     found = []
     with PartialState().split_between_processes(list(range(len(rows)))) as mine:
         scored = {
@@ -154,7 +174,7 @@ def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dic
         "length_label_correlation": _correlation([1.0] * len(found) + [0.0] * len(found), lengths),
     }
     if kind.level == "step" and "first_error" in rows.column_names:
-        texts, errors = [_rows.text_of(r) for r in rows["rejected"]], rows["first_error"]
+        texts, errors = [dataset_rows.text_of(r) for r in rows["rejected"]], rows["first_error"]
         hits, chances = [], []
         for i, _, steps in found:
             if errors[i] is not None:

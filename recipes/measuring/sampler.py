@@ -1,0 +1,66 @@
+"""Completions sampled by transformers, with the settings of training."""
+
+from typing import NamedTuple
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from peft import AutoPeftModelForCausalLM
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
+from trl import ModelConfig, get_quantization_config
+
+from recipes.shared import dataset_rows, model_loading
+
+
+class Completion(NamedTuple):
+    text: str
+    ids: list[int]  # with the end token, if it was reached
+    finished: bool
+
+
+def generation_config(max_completion_length: int, temperature: float = 1.0, **settings) -> GenerationConfig:
+    """How completions are sampled; top_k, top_p and repetition_penalty are off unless named, whatever the model says.
+
+    temperature 0 is greedy: the likeliest token each time, of which top_k, top_p and min_p would leave the same.
+    """
+    settings = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0} | settings
+    if temperature == 0:
+        penalty = settings["repetition_penalty"]
+        return GenerationConfig(do_sample=False, max_new_tokens=max_completion_length, repetition_penalty=penalty)
+    return GenerationConfig(do_sample=True, max_new_tokens=max_completion_length, temperature=temperature, **settings)
+
+
+def load_model(model_args: ModelConfig, training_args):
+    """The model in evaluation mode, on the GPU where there is one: base, fine-tuned, or a LoRA adapter on its base."""
+    name = model_args.model_name_or_path
+    auto = AutoPeftModelForCausalLM if model_loading.is_adapter(name) else AutoModelForCausalLM
+    model = auto.from_pretrained(
+        name,
+        trust_remote_code=training_args.trust_remote_code,
+        quantization_config=get_quantization_config(model_args),
+        **model_loading.model_init_kwargs(model_args),
+    )
+    model_loading.spare_copies(model)
+    return model.to(training_args.device).eval()
+
+
+def sample(
+    model, tokenizer, prompts: list, generation: GenerationConfig, batch_size: int, seed: int
+) -> list[Completion]:
+    """One completion a prompt, in their order; the processes of a launch share the work, and all get all of it."""
+    generation = GenerationConfig.from_dict(generation.to_dict())
+    generation.pad_token_id, generation.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    set_seed(seed + PartialState().process_index)
+    done = []
+    with PartialState().split_between_processes(dataset_rows.prompt_ids(prompts, tokenizer)) as mine:
+        for start in tqdm(range(0, len(mine), batch_size), desc="sampling", disable=None, leave=False):
+            batch = {"input_ids": mine[start : start + batch_size]}
+            inputs = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
+            with torch.inference_mode():
+                ids = model.generate(**inputs, generation_config=generation)[:, inputs["input_ids"].shape[1] :]
+            for row in ids.tolist():
+                finished = tokenizer.eos_token_id in row
+                row = row[: row.index(tokenizer.eos_token_id) + 1] if finished else row
+                done.append(Completion(tokenizer.decode(row, skip_special_tokens=True), row, finished))
+    return gather_object(done)

@@ -1,0 +1,278 @@
+"""The wiring of a run: questions about its launch, batch, tokens, prompts, rows and rewards."""
+
+from importlib.metadata import version
+from importlib.util import find_spec
+from statistics import median
+
+import data
+import rewards
+from recipes.preflight import perfect_answers
+from recipes.preflight.findings import Findings, Skipped, mixed_precision, model_config_of, need, own_mixed_precision
+from recipes.shared import dataset_rows, model_loading
+from recipes.shared.arguments import load_rewards
+from recipes.shared.run_config import RunConfig
+
+LOOKED_AT = 512  # rows, spread over the set
+GRADED = 32  # rows whose gold is graded as a perfect completion
+JUNK = "I don't know. Maybe 7? Or \\boxed{nothing} at all."
+
+
+def launched(config: RunConfig, found: Findings) -> None:
+    launch = config.launch
+    names = {"none": "no sharding", "ddp": "DDP", "fsdp": "FSDP2"} | {
+        f"zero{n}": f"DeepSpeed ZeRO-{n}" for n in (1, 2, 3)
+    }
+    text = f"{launch.name}: {launch.processes} process{'es' * (launch.processes > 1)}"
+    text += f" on {launch.machines} machines" * (launch.machines > 1) + f", {names[launch.sharding]}"
+    text += f", mixed precision {launch.mixed_precision}" * (launch.mixed_precision != "no")
+    if launch.use_cpu and not config["use_cpu"]:
+        raise ValueError(f"{launch.name} runs on the CPU, the config doesn't: say --use_cpu true")
+    if config["use_cpu"] and launch.use_cpu is False and launch.sharding != "none":
+        raise ValueError(f"the config says use_cpu: true, but {launch.name} is for GPUs")
+    if (
+        launch.sharding.startswith("zero")
+        and launch.mixed_precision != "no"
+        and config.recipe != "ppo"
+        and not own_mixed_precision(config)
+    ):
+        precision_ = launch.mixed_precision
+        raise ValueError(
+            f"{launch.name} says mixed_precision: {precision_}, the config {precision_}: false, and DeepSpeed refuses to "
+            f"begin where they differ: say {precision_}: true, or launch with --mixed_precision no"
+        )
+    found.say("pass", "launch", text)
+
+
+def precision(config: RunConfig, found: Findings) -> None:
+    amp, dtype = mixed_precision(config), config["dtype"]
+    text = f"weights {dtype}" + (f", computed in {amp}" if amp else "")
+    if dtype in ("bfloat16", "float16") and not config["use_peft"] and not config.launch.sharding.startswith("zero"):
+        found.say(
+            "warn", "precision", f"{text}: all weights are trained in {dtype}, where steps of less than a 256th of a weight "
+            "are lost; say dtype: float32 and bf16: true, or train through DeepSpeed, which keeps a float32 copy"
+        )  # fmt: skip
+    elif config["load_in_4bit"] and dtype == "float32" and not config["use_cpu"]:
+        found.say(
+            "warn", "precision", f"{text}: 4-bit weights are computed with in float32, slowly; say dtype: bfloat16"
+        )
+    else:
+        found.say("pass", "precision", text)
+
+
+def batch(config: RunConfig, found: Findings) -> None:
+    """The arithmetic, text in words. Whether it adds up, the recipe's own check has asked."""
+    n, per_device = config.launch.processes, config["per_device_train_batch_size"]
+    accumulation = config["gradient_accumulation_steps"] or 1
+    unit = {"grpo": "completions", "ppo": "completions", "sft": "rows"}.get(config.recipe, "pairs")
+    total = n * per_device * accumulation
+    text = (
+        f"{n} device{'s' * (n > 1)} x {per_device} each x {accumulation} accumulated = {total} {unit} an optimizer step"
+    )
+    if config.recipe == "grpo":
+        group = config["num_generations"]
+        steps = config["steps_per_generation"] or accumulation
+        sampled = config["generation_batch_size"] or n * per_device * steps
+        updates = sampled // total * (config["num_iterations"] or 1)
+        text += f"; sampled together: {sampled} = {sampled // group} prompts x a group of {group}, for {updates} step"
+        text += "s" * (updates > 1)
+    elif config.recipe == "ppo":
+        text = f"{n} x {per_device} x {accumulation} = {total} completions sampled together, then {config['num_ppo_epochs']} "
+        text += f"epochs of {config['num_mini_batches']} mini-batches"
+    found.say("pass", "batch", text)
+
+
+def generation(config: RunConfig, found: Findings) -> None:
+    if config.recipe != "grpo":
+        return
+    if not config["use_vllm"]:
+        found.say("pass", "sampling", "by transformers; vLLM is many times faster on a GPU: use_vllm")
+    elif find_spec("vllm") is None:
+        found.say(
+            "warn", "sampling", "by vLLM, which isn't installed here: pip install -e '.[vllm]' where the run is to be"
+        )
+    else:
+        found.say("pass", "sampling", f"by vLLM {version('vllm')}, {config['vllm_mode']}")
+
+
+def tokens(config: RunConfig, found: Findings) -> None:
+    name = config["model_name_or_path"]
+    trust = config["trust_remote_code"] or False
+    found.tokenizer = model_loading.load_tokenizer(name, config["model_revision"] or "main", trust)
+    if config["eos_token"]:
+        found.tokenizer.eos_token = config["eos_token"]
+    tokenizer = found.tokenizer
+    if tokenizer.eos_token is None:
+        raise ValueError(f"model_name_or_path={name!r}: its tokenizer has no end token, so nothing would ever end")
+    if config.recipe in ("ppo", "reward_model"):
+        model_loading.pad_apart(tokenizer, config["pad_token"])
+    tagged = "<think>a</think><answer>b</answer>"
+    seen = tokenizer.decode(tokenizer(tagged, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
+    if (config["rewards"] or {}).keys() & {"think_format", "math_answer", "code_tests", "countdown"} and not all(
+        tag in seen for tag in ("<think>", "</think>", "<answer>", "</answer>")
+    ):
+        raise ValueError(
+            f"the tags are special tokens of this tokenizer, and are left out of what the rewards read: {seen!r}"
+        )
+    found.say("pass", "tokens", f"end {tokenizer.eos_token!r}, padding {tokenizer.pad_token!r}")
+
+
+def model_config(config: RunConfig, found: Findings) -> None:
+    need(found, "tokenizer")
+    found.model_config = model_config_of(config, "model_name_or_path", config["model_revision"] or "main")
+    kind = type(found.model_config).__name__.removesuffix("Config")
+    found.say("pass", "model", f"{config['model_name_or_path']}: {kind}")
+
+
+def dataset(config: RunConfig, found: Findings) -> None:
+    name, split = config["dataset"], config["dataset_split"]
+    template = config.given.get("template", config.defaults["template"])
+    settings = {"template": template, "columns": config["columns"]}
+    rows, how = data.read(name, split, **settings, **(config["dataset_options"] or {}))
+    found.total_rows = len(rows)
+    step = max(1, len(rows) // LOOKED_AT)
+    found.rows = rows.select(range(0, step * min(len(rows), LOOKED_AT), step))
+    found.say(
+        "pass", "rows", f"{name}, {split}: {len(rows):,} rows, read as {how}; {len(found.rows)} of them looked at"
+    )
+
+
+def template(config: RunConfig, found: Findings) -> None:
+    """What the prompt looks like to the model, and whether it has begun the thoughts already."""
+    need(found, "tokenizer", "rows")
+    text = dataset_rows.prompt_texts([found.rows["prompt"][0]], found.tokenizer)[0]
+    options = (config["reward_options"] or {}).get("think_format", {})
+    prefilled = text.rstrip().endswith("<think>")
+    if "think_format" in (config["rewards"] or {}) and prefilled != bool(options.get("prefilled_think", False)):
+        raise ValueError(
+            "the prompt ends in <think>, so no completion begins with it and think_format can never be 1: say reward_options: "
+            "{think_format: {prefilled_think: true}}"
+            if prefilled
+            else "reward_options says prefilled_think: true, but the prompt doesn't end in <think>: leave it out"
+        )
+    text = "the tokenizer's chat template" if not isinstance(found.rows["prompt"][0], str) else "plain text, for a base"
+    end = f"{text}; a prompt ends in {text[-40:]!r}"
+    if not isinstance(found.rows["prompt"][0], str):
+        turn = found.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], tokenize=False
+        )
+        if found.tokenizer.eos_token not in turn.rpartition("a")[2]:
+            found.say(
+                "warn", "prompt", f"{end}; the template doesn't end a turn with the tokenizer's end token "
+                f"{found.tokenizer.eos_token!r}: sampling goes by that token alone"
+            )  # fmt: skip
+            return
+    found.say("pass", "prompt", end)
+
+
+def usable(config: RunConfig, found: Findings) -> None:
+    """Which rows the run would leave out, and how long the others are."""
+    need(found, "tokenizer", "rows")
+    tokenizer, limit = found.tokenizer, config["max_length"]
+    if config.recipe in ("grpo", "ppo"):
+        found.reward_funcs = load_rewards(config["rewards"], config["reward_options"])
+        try:
+            rows, counts = dataset_rows.usable_rows(
+                found.rows, list(found.reward_funcs.values()), tokenizer, config["max_prompt_length"]
+            )
+        except rewards.RewardError as error:
+            found.say("fail", f"reward {error.reward}", error)
+            raise Skipped(f"the reward {error.reward} fails") from error
+    elif config.recipe == "sft":
+        rows, counts = dataset_rows.usable_demonstrations(found.rows, tokenizer, limit)
+    else:
+        rows, counts = dataset_rows.usable_pairs(found.rows, tokenizer, limit)
+    prompts = [len(ids) for ids in dataset_rows.prompt_ids(rows["prompt"], tokenizer)]
+    columns = [
+        rows[c] for c in ("completion", "chosen", "rejected") if c in rows.column_names and config.recipe != "grpo"
+    ]
+    answers = [
+        max(map(len, ids)) for ids in zip(*(dataset_rows.completion_ids(c, tokenizer) for c in columns), strict=True)
+    ]
+    behind = config["max_completion_length"] if config.recipe == "grpo" else config["response_length"]
+    found.lengths = max(prompts), behind if config.recipe in ("grpo", "ppo") else max(answers)
+    found.rows = rows
+    share = 1 - len(rows) / counts["rows"]
+    text = f"prompts of {min(prompts)} to {max(prompts)} tokens, half of them up to {median(prompts):.0f}"
+    text += f"; answers up to {max(answers)}" if answers and config.recipe not in ("grpo", "ppo") else ""
+    text += f"; left out: {share:.1%}, {counts.text}" if counts.text else "; left out: none"
+    status = "warn" if share > 0.1 else "pass"
+    found.say(status, "lengths", text)
+    room = getattr(found.model_config and found.model_config.get_text_config(), "max_position_embeddings", None)
+    longest = sum(found.lengths)
+    if room and longest > room:
+        raise ValueError(
+            f"{found.lengths[0]} tokens of prompt and {found.lengths[1]} behind it are {longest}, and the model has "
+            f"{room} positions: lower max_prompt_length or max_completion_length"
+        )
+
+
+def graded(config: RunConfig, found: Findings) -> None:
+    """Gold as a perfect completion has to earn everything, junk and silence nothing."""
+    if not config["rewards"]:
+        return
+    need(found, "rows", "lengths")
+    rows = found.rows.select(range(min(GRADED, len(found.rows))))
+    prefilled = (config["reward_options"] or {}).get("think_format", {}).get("prefilled_think", False)
+    for i, (name, reward) in enumerate(found.reward_funcs.items()):
+        try:
+            golds = [perfect_answers.completion(row, prefilled, rewards.perfect_of(name)) for row in rows]
+            of_gold = paid(reward, golds, rows, found.tokenizer)
+            most = {
+                kind: max(
+                    (value for value in paid(reward, texts, rows, found.tokenizer).values() if value is not None),
+                    default=0,
+                )
+                for kind, texts in (("junk", [JUNK] * len(rows)), ("nothing", [""] * len(rows)))
+            }
+        except rewards.RewardError as error:
+            found.say("fail", f"reward {name}", error)
+            continue
+        must_not_pay = i == 0 or name == "think_format"
+        found.say(*verdict(name, golds, of_gold, most, rewards.best_of(name), must_not_pay))
+
+
+def paid(reward, texts: list[str | None], rows, tokenizer) -> dict[int, float | None]:
+    """What the reward pays for each row's text, by the row's index; rows without a text are left out."""
+    known = [i for i, text in enumerate(texts) if text is not None]
+    if not known:
+        return {}
+    completions = dataset_rows.as_completions([texts[i] for i in known], rows)
+    ids = tokenizer([texts[i] for i in known])["input_ids"] if tokenizer else None
+    columns = {c: [values[i] for i in known] for c, values in dataset_rows.reward_columns(rows).items()}
+    return dict(zip(known, reward(completions=completions, completion_ids=ids, **columns), strict=True))
+
+
+def verdict(
+    name: str, golds: list, of_gold: dict[int, float | None], most: dict[str, float], best: float, must_not_pay: bool
+) -> tuple[str, str, str]:
+    """The line on one reward: what it pays for the golds, and the most that it pays for junk and for silence."""
+    wrong = [i for i, value in of_gold.items() if value != best]
+    unearned = {kind: value for kind, value in most.items() if value > 0}
+    if wrong:
+        status, text = "fail", (
+            f"{len(wrong)} of {len(of_gold)} golds dressed as a perfect completion don't earn {best:g}: the first is row "
+            f"{wrong[0]}, {golds[wrong[0]][:160]!r}, which earns {of_gold[wrong[0]]}"
+        )  # fmt: skip
+    elif unearned and must_not_pay:
+        status, text = "fail", f"it pays without merit: {unearned}"
+    elif unearned:
+        status, text = "warn", f"a reward of style: it pays {unearned} without merit; keep its weight small"
+    elif not of_gold:
+        status, text = "skip", "these rows bring no gold that could be dressed; junk and silence earn 0"
+    else:
+        status, text = "pass", f"{len(of_gold)} golds earn {best:g}, junk and silence 0"
+    return status, f"reward {name}", text
+
+
+QUESTIONS = {
+    "launch": launched,
+    "precision": precision,
+    "batch": batch,
+    "sampling": generation,
+    "tokens": tokens,
+    "model": model_config,
+    "rows": dataset,
+    "prompt": template,
+    "lengths": usable,
+    "rewards": graded,
+}
