@@ -16,7 +16,7 @@ import torch
 from peft import LoraConfig
 from transformers import Qwen2Config
 
-from recipes import _memory as memory
+from recipes.preflight import memory
 
 # hidden size, intermediate size, layers, heads, key-value heads, vocabulary, whether the head is the embedding: config.json
 SHAPES = {

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock  # comes with huggingface_hub
 
 from recipes import dpo, grpo, ppo, reward_model, sft
-from recipes._config import classes_of, parse
+from recipes.shared.cli import classes_of, parse
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -26,7 +26,7 @@ def in_repository(monkeypatch):
 
 def arguments(recipe, *argv: str) -> tuple:
     """What a recipe's main() takes, from its command line."""
-    return parse(classes_of(recipe.main), list(argv), doc="", check=getattr(recipe, "check", None))
+    return parse(classes_of(recipe.main), list(argv), problems=getattr(recipe, "problems", None))
 
 
 def run(recipe, *argv: str) -> None:

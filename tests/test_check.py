@@ -12,8 +12,10 @@ import pytest
 import yaml
 from conftest import REPO
 
-from recipes import _perfect, check
-from recipes._config import TRAINING
+from recipes.preflight import perfect_answers
+from recipes.preflight.questions import examine
+from recipes.shared.launch import Launch
+from recipes.shared.run_config import TRAINING
 from rewards.countdown import score
 
 TINY = "recipes/configs/grpo/tiny.yaml"
@@ -37,21 +39,19 @@ def with_template(base: str, folder: Path, template: str) -> str:
     return str(folder)
 
 
-def look(*argv: str, recipe: str = "grpo", launch: check.Launch | None = None, device_gb: float | None = None):
-    return check.run(recipe, list(argv), launch or check.Launch(), device_gb)
+def look(*argv: str, recipe: str = "grpo", launch: Launch | None = None, device_gb: float | None = None):
+    return examine(recipe, list(argv), launch or Launch(), device_gb)
 
 
 def found(report, status: str) -> dict[str, str]:
-    return {what: said for s, what, said in report.findings if s == status}
+    return {what: said for s, what, said in report.lines if s == status}
 
 
-def launch_of(path: Path) -> check.Launch:
+def launch_of(path: Path) -> Launch:
     """What a config's own launch line says."""
     (line,) = re.findall(r"^# Launch: (.*)$", path.read_text(), re.M)
     words = shlex.split(line)
-    launch = (
-        check.Launch.of_file(words[words.index("--config_file") + 1]) if "--config_file" in words else check.Launch()
-    )
+    launch = Launch.of_file(words[words.index("--config_file") + 1]) if "--config_file" in words else Launch()
     if "--num_processes" in words:
         launch.processes = int(words[words.index("--num_processes") + 1])
     return launch
@@ -73,14 +73,14 @@ def test_every_config_passes_under_its_own_launch_line(path, base, chatty):
     if not skipped:
         asked = set() if path.parent.name not in ("grpo", "ppo") else {f"reward {n}" for n in content["rewards"]}
         assert {"keys", "launch", "batch", "tokens", "rows", "lengths", "length", "memory", "disk"} | asked <= {
-            what for _, what, _ in report.findings
+            what for _, what, _ in report.lines
         }
 
 
 @pytest.mark.parametrize("path", LAUNCHES, ids=lambda p: p.stem)
 def test_every_launch_file_passes_with_the_tiny_run(path, base):
     """GPUs where it is for them; a run that adds up on 16 devices does on fewer."""
-    launch = check.Launch.of_file(str(path))
+    launch = Launch.of_file(str(path))
     on_cpu = launch.use_cpu or path.stem.startswith("cpu_")
     where = ["--use_cpu", "true" if on_cpu else "false"]
     where += ["--bf16", "true"] if launch.mixed_precision == "bf16" else []
@@ -92,7 +92,7 @@ def test_every_launch_file_passes_with_the_tiny_run(path, base):
 
 
 def test_the_arithmetic_is_said_in_words(base):
-    launch = check.Launch(name="x.yaml", processes=4, engine="zero2", use_cpu=True)
+    launch = Launch(name="x.yaml", processes=4, sharding="zero2", use_cpu=True)
     argv = ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2", "--steps_per_generation", "4"]
     said = found(look("--config", TINY, "--model_name_or_path", base, *argv, launch=launch), "pass")
     assert "4 devices x 8 each x 2 accumulated = 64 completions an optimizer step" in said["batch"]
@@ -106,11 +106,11 @@ def test_the_arithmetic_is_said_in_words(base):
         (["--num_generations", "7"], {}, "keys", ["num_generations=7", "nearest"]),
         (["--lerning_rate", "1"], {}, "keys", ["lerning_rate", "'learning_rate'"]),
         (["--use_cpu", "false"], {"use_cpu": True}, "launch", ["say --use_cpu true"]),
-        ([], {"engine": "ddp", "processes": 2}, "launch", ["x.yaml is for GPUs"]),
-        (["--held_out", "9"], {"engine": "zero3", "use_cpu": True}, "launch", ["held_out=9", "ZeRO-3"]),
+        ([], {"sharding": "ddp", "processes": 2}, "launch", ["x.yaml is for GPUs"]),
+        (["--held_out", "9"], {"sharding": "zero3", "use_cpu": True}, "keys", ["held_out=9", "ZeRO-3"]),
         (
             ["--held_out", "0"],
-            {"engine": "zero2", "use_cpu": True, "mixed_precision": "bf16"},
+            {"sharding": "zero2", "use_cpu": True, "mixed_precision": "bf16"},
             "launch",
             ["bf16: false", "say bf16: true"],
         ),
@@ -122,7 +122,7 @@ def test_the_arithmetic_is_said_in_words(base):
     ],
 )
 def test_what_would_go_wrong_fails_with_the_way_out(base, argv, launch, what, words):
-    report = look("--config", TINY, "--model_name_or_path", base, *argv, launch=check.Launch(name="x.yaml", **launch))
+    report = look("--config", TINY, "--model_name_or_path", base, *argv, launch=Launch(name="x.yaml", **launch))
     failed = found(report, "fail")
     assert set(failed) == {what} and all(word in failed[what] for word in words), failed
 
@@ -151,7 +151,7 @@ def test_a_template_that_begins_the_thoughts_fails_with_the_mend(base, tmp_path,
 
 def test_what_a_recipe_refuses_of_a_launch_fails(monkeypatch):
     monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
-    fsdp = check.Launch.of_file("accelerate_configs/fsdp2.yaml")
+    fsdp = Launch.of_file("accelerate_configs/fsdp2.yaml")
     report = look("--config", "recipes/configs/ppo/tiny.yaml", "--use_cpu", "false", recipe="ppo", launch=fsdp)
     assert "FSDP" in found(report, "fail")["keys"] and "ACCELERATE_USE_FSDP" not in os.environ
 
@@ -160,7 +160,7 @@ def test_what_a_recipe_refuses_of_a_launch_fails(monkeypatch):
 def test_what_is_offloaded_is_in_main_memory_instead(engine, base):
     argv = ["--config", TINY, "--model_name_or_path", base, "--use_cpu", "false", "--bf16", "true", "--held_out", "0"]
     kept, offloaded = (
-        look(*argv, launch=check.Launch.of_file(f"accelerate_configs/{name}.yaml")).estimate
+        look(*argv, launch=Launch.of_file(f"accelerate_configs/{name}.yaml")).estimate
         for name in (engine, f"{engine}_offload")
     )
     assert kept.host == 0 and offloaded.host > 0
@@ -198,7 +198,7 @@ def test_a_reward_that_pays_without_merit_is_found(base, monkeypatch):
 
 
 def test_gold_that_the_reward_refuses_fails(base, monkeypatch):
-    monkeypatch.setattr(_perfect, "completion", lambda row, *_: f"<answer>{row['answer']}</answer>")
+    monkeypatch.setattr(perfect_answers, "completion", lambda row, *_: f"<answer>{row['answer']}</answer>")
     failed = found(look("--config", TINY, "--model_name_or_path", base), "fail")
     assert set(failed) == {"reward think_format"} and "32 of 32 golds" in failed["reward think_format"]
 

@@ -10,11 +10,14 @@ import pytest
 import yaml
 from conftest import REPO, arguments, run_grpo
 
-from recipes import _generation, _model, _rows, evaluate, grpo, sample
-from recipes._config import classes_of, parse
+from recipes import evaluate, grpo, sample
+from recipes.preflight.entry import start
+from recipes.shared import dataset_rows, model_loading, vllm_options
+from recipes.shared.cli import classes_of, parse
 
 TINY = "recipes/configs/grpo/tiny.yaml"
 VLLM = ("--use_vllm", "true")
+REQUIRED = "dataset: arithmetic\nrewards: {math_answer: 1}\n"
 CONFIGS = sorted(Path(REPO, "recipes/configs").glob("*/*.yaml"))
 
 
@@ -39,8 +42,8 @@ def test_every_config_parses_and_adds_up(path):
     on_cpu = (
         ["--use_cpu", "true"] if "use_cpu" in fields else []
     )  # bf16 is refused where there is neither a GPU nor this
-    *made, given = arguments(recipe, "--config", str(path), *on_cpu)
-    folders = {given["output_dir"], *(args.output_dir for args in made if hasattr(args, "output_dir"))}
+    *made, config = arguments(recipe, "--config", str(path), *on_cpu)
+    folders = {config["output_dir"], *(args.output_dir for args in made if hasattr(args, "output_dir"))}
     assert folders == {f"outputs/{path.parent.name}-{path.stem}"}
     assert path.read_text().count("Launch:") == 1, "opens with what it needs and how it is launched"
 
@@ -56,14 +59,14 @@ def test_swapping_the_base_model_is_one_line():
 
 
 def test_command_line_wins_over_the_file_and_reads_every_type():
-    args, training_args, model_args, given = read(
+    args, training_args, model_args, config = read(
         *("--learning_rate", "1e-4", "--rewards", "{think_format: 1}", "--use_peft", "--lora_target_modules", "q_proj"),
         *("--max-steps=7", "--completions_to_log", "2", "--resume_from_checkpoint", "true", "--run_name", "7"),
     )
     assert (training_args.learning_rate, training_args.max_steps, training_args.run_name) == (1e-4, 7, "7")
     assert (args.rewards, args.completions_to_log, args.template) == ({"think_format": 1.0}, 2, "plain")
     assert (model_args.use_peft, model_args.lora_target_modules) == (True, "q_proj")
-    assert (training_args.resume_from_checkpoint, given["num_generations"]) == ("true", 8)
+    assert (training_args.resume_from_checkpoint, config["num_generations"]) == ("true", 8)
 
 
 @pytest.mark.parametrize("text, want", [("1e-4", 1e-4), ("1.0e-4", 1e-4), ("3", 3.0)])
@@ -94,8 +97,11 @@ def test_rates_are_numbers_however_yaml_reads_them(tmp_path, text, want):
         (["--loss_type", "dr-grpo"], ["loss_type='dr-grpo'", "'dr_grpo'"]),
         (["--scale_rewards", "groups"], ["scale_rewards='groups'", "'group'"]),
         (["--lr_scheduler_type", "liner"], ["liner", "linear"]),
-        (["--num_generations", "13"], ["num_generations=13", "128 completions", "nearest that does is 16"]),
-        (["--num_generations", "1"], ["num_generations=1", "nearest that does is 2"]),
+        (
+            ["--num_generations", "13"],
+            ["num_generations=13", "128 completions", "nearest num_generations that does is 16"],
+        ),
+        (["--num_generations", "1"], ["num_generations=1", "num_generations that does is 2"]),
         (["--completions_to_log", "0"], ["completions_to_log=0", "at least 1"]),
         (["--reward_weights", "[1, 1]"], ["reward_weights", "rewards"]),
         (["--eval_strategy", "steps"], ["eval_strategy", "recipes.evaluate"]),
@@ -112,7 +118,7 @@ def test_rates_are_numbers_however_yaml_reads_them(tmp_path, text, want):
         ([*VLLM, "--vllm_server_host", "gpu3"], ["vllm_server_host='gpu3'", "vllm_mode is 'colocate'"]),
         (
             [*VLLM, "--vllm_tensor_parallel_size", "3"],
-            ["vllm_tensor_parallel_size=3", "1 processes", "nearest that does is 1"],
+            ["vllm_tensor_parallel_size=3", "1 processes", "vllm_tensor_parallel_size that does is 1"],
         ),
         (
             [*VLLM, "--max_prompt_length", "16", "--vllm_max_model_length", "63"],
@@ -130,11 +136,11 @@ def test_bad_values_are_refused_in_one_line(capsys, argv, words):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("learnin_rate: 1.0e-4\n", ["learnin_rate is an unknown key", "'learning_rate'"]),
-        ("max_steps: ten\n", ["max_steps='ten'", "int"]),
-        ("max_steps: true\n", ["max_steps=True", "int"]),
-        ("run_name: 7\n", ["run_name=7", "string"]),
-        ("template: r1zero\n", ["template='r1zero'"]),
+        (f"{REQUIRED}learnin_rate: 1.0e-4\n", ["learnin_rate is an unknown key", "'learning_rate'"]),
+        (f"{REQUIRED}max_steps: ten\n", ["max_steps='ten'", "int"]),
+        (f"{REQUIRED}max_steps: true\n", ["max_steps=True", "int"]),
+        (f"{REQUIRED}run_name: 7\n", ["run_name=7", "string"]),
+        (f"{REQUIRED}template: r1zero\n", ["template='r1zero'"]),
         ("max_steps: [1\n", ["is not YAML"]),
         ("max_steps: 1\nmax_steps: 2\n", ["max_steps is given twice", "line 1"]),
         ("just words\n", ["must hold 'key: value' lines"]),
@@ -203,8 +209,8 @@ def test_a_run_that_needs_vllm_is_refused_first_where_there_is_none(capsys, monk
     def load(*_, **__):
         raise AssertionError("something was loaded")
 
-    monkeypatch.setattr(_generation, "find_spec", lambda name: None)
-    for module, name in ((_rows, "load"), (_model, "load_tokenizer"), (grpo, "GRPOTrainer")):
+    monkeypatch.setattr(vllm_options, "find_spec", lambda name: None)
+    for module, name in ((dataset_rows, "load_rows"), (model_loading, "load_tokenizer"), (grpo, "GRPOTrainer")):
         monkeypatch.setattr(module, name, load)
     line = refused(capsys, run_grpo, "--config", TINY, "--output_dir", str(tmp_path / "run"), *COLOCATE)
     assert "vLLM isn't installed" in line and "pip install -e '.[vllm]'" in line and "--use_vllm false" in line
@@ -219,20 +225,36 @@ def test_how_a_run_samples_while_it_trains_is_no_matter_to_who_samples_by_itself
         arguments(recipe, "--config", TINY, *argv, *output)
 
 
-@pytest.mark.parametrize("module", ["grpo", "evaluate", "sft", "reward_model", "ppo", "dpo", "sample"])
-def test_the_command_itself_exits_with_2_and_one_line(module):
-    command = [
-        sys.executable,
-        "-m",
-        f"recipes.{module}",
-        "--config",
-        "recipes/configs/sft/tiny-base.yaml",
-        "--learnin_rate",
-        "1",
-    ]
+@pytest.mark.parametrize("module", ["grpo", "evaluate", "sft", "reward_model", "ppo", "dpo", "sample", "merge", "r1"])
+def test_the_command_exits_with_2_and_names_the_unknown_key(module, capsys):
+    recipe = importlib.import_module(f"recipes.{module}")
+    with pytest.raises(SystemExit) as ended:
+        start(module, recipe.main, getattr(recipe, "problems", None), argv=["--learnin_rate", "1"])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and out == "" and "learnin_rate is an unknown key" in err
+    assert all(line.startswith("error: ") for line in err.splitlines())
+
+
+@pytest.mark.launches
+def test_the_command_itself_exits_with_2_and_one_line():
+    command = [sys.executable, "-m", "recipes.grpo", "--config", TINY, "--learnin_rate", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and "unknown key" in done.stderr
+
+
+def test_all_mistakes_are_listed_at_once(capsys, tmp_path):
+    """Unknown keys, wrong types and what doesn't go together, each with its place; nothing that only follows from another."""
+    (tmp_path / "c.yaml").write_text(
+        f"{REQUIRED}learnin_rate: 1\nnum_generations: many\nper_device_train_batch_size: 12\n"
+    )
+    argv = ["--config", str(tmp_path / "c.yaml"), "--loss_type", "gpro", "--temperature", "0", "--max_step", "3"]
+    with pytest.raises(SystemExit) as ended:
+        arguments(grpo, *argv)
+    lines = capsys.readouterr().err.splitlines()
+    wanted = ["learnin_rate is an", "num_generations='many'", "--max_step is an", "loss_type='gpro'", "temperature=0"]
+    assert ended.value.code == 2 and len(lines) == len(wanted), lines
+    assert all(any(words in line for line in lines) for words in wanted), lines
 
 
 def test_help_names_our_fields(capsys):

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 from trl import ModelConfig, SFTConfig
 
-from recipes import _measure, _scores
+from recipes.measuring import sampler
+from recipes.shared import reward_models
 
 # the largest difference seen is 1.1e-5 of a value (DPO's second loss, a difference of log-probabilities); elsewhere it is 1e-6
 RELATIVE = 1e-4
@@ -32,7 +33,7 @@ import gc, json, os, runpy, signal, sys
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from transformers import Trainer
-from recipes import _common
+from recipes.shared import run_folder, terminal
 
 COMPLETIONS, at, step = 32, [0, 0], Trainer.training_step
 

@@ -13,7 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import data
 import rewards
-from recipes import _measure, _model, _rows, dpo
+from recipes import dpo
+from recipes.measuring import divergence, sampler
+from recipes.shared import dataset_rows, model_loading
 
 ALL_LINEAR = ("--use_peft", "--lora_target_modules", "all-linear")
 
@@ -179,7 +181,7 @@ def test_what_can_not_work_is_refused_before_a_model_loads(base, arguments, tmp_
 
     for name in ("DPOTrainer", "load_model"):
         monkeypatch.setattr(dpo, name, load)
-    monkeypatch.setattr(_measure, "load_model", load)
+    monkeypatch.setattr(sampler, "load_model", load)
     pairs = write(tmp_path / "pairs.jsonl", [{"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}])
     tokenizer = model_loading.load_tokenizer(base)
     tokenizer.add_tokens(["<step>"])

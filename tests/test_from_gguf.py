@@ -3,7 +3,7 @@
 import pytest
 
 from recipes import from_gguf
-from recipes._config import parse
+from recipes.shared.cli import parse
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer
 from trl.experimental.ppo import PPOTrainer
 
-from recipes import _model, dpo, grpo, merge, ppo, reward_model, sft
-from recipes._config import parse
+from recipes import dpo, grpo, merge, ppo, reward_model, sft
+from recipes.shared import model_loading
+from recipes.shared.cli import parse
 
 LORA = ("--use_peft", "--lora_r", "4", "--lora_dropout", "0.0", "--lora_target_modules", "all-linear")
 QLORA = (*LORA, "--load_in_4bit", "--bnb_4bit_quant_type", "nf4", "--use_bnb_nested_quant")

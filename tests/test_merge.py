@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipes import merge
-from recipes._config import parse
-from recipes._stages import digest
+from recipes.pipeline.stage import digest
+from recipes.shared.cli import parse
 
 KILLER = """
 import os, runpy, signal, sys

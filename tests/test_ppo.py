@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from recipes import _model, _ppo, _scores, ppo
+from recipes.shared import model_loading, ppo_trainer, reward_models
 
 TINY = "recipes/configs/sft/tiny-base"
 SHORT = ("--per_device_train_batch_size", "32", "--response_length", "24", "--dataset_options", "{digits: 1}")
@@ -259,7 +259,8 @@ def test_lora_under_zero_saves_the_whole_adapter(ppo_arguments, tmp_path, stage)
 
 @pytest.mark.parametrize("key", ["reward_model", "value_model"])
 def test_an_adapter_to_score_with_is_refused_under_zero_3(base, ppo_arguments, tmp_path, capsys, monkeypatch, key):
-    monkeypatch.setattr(ppo, "is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
     folder = untrained_reward_model(base, tmp_path / "rm", "response")
     (tmp_path / "rm" / "adapter_config.json").write_text("{}")
     with pytest.raises(SystemExit) as ended:

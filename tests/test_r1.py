@@ -25,8 +25,8 @@ from safetensors.torch import load_file
 
 import data
 from recipes import r1
-from recipes._config import parse
-from recipes._stages import Stage
+from recipes.pipeline.stage import Stage
+from recipes.shared.cli import parse
 
 NAMES = ["cold_start", "grpo", "traces", "sft"]
 FIGURES = ("accuracy", "format_rate")
@@ -34,7 +34,7 @@ PIPELINES = sorted(Path(REPO, "recipes/configs/r1").rglob("*.yaml"))
 
 
 def run_r1(*argv) -> None:
-    r1.main(*parse((r1.R1,), [str(a) for a in argv], doc="", check=r1.check))
+    r1.main(*parse((r1.R1,), [str(a) for a in argv], problems=r1.problems))
 
 
 def start_r1(here: Path, **how) -> subprocess.Popen:

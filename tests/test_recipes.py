@@ -16,8 +16,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data import humaneval
-from recipes import _measure, _model, evaluate, grpo
-from recipes._config import parse
+from recipes import evaluate, grpo
+from recipes.measuring import divergence, sampler
+from recipes.shared import model_loading
+from recipes.shared.cli import parse
 
 
 def summary(folder) -> dict:
@@ -36,7 +38,7 @@ def log_of(folder) -> list[dict]:
 def evaluated(capsys, *argv) -> dict:
     classes = (evaluate.Evaluation, grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig)
     capsys.readouterr()
-    evaluate.main(*parse(classes, [*argv, "--json"], doc="", check=evaluate.check))
+    evaluate.main(*parse(classes, [*argv, "--json"], problems=evaluate.problems))
     return json.loads(capsys.readouterr().out)
 
 
@@ -241,7 +243,7 @@ def test_evaluation_by_hand(base, capsys, monkeypatch):
         texts = [(good if i < 4 else bad).format(answer) for i, answer in enumerate(answers)]
         return [sampler.Completion(text, [0] * 10 * (i + 1), finished=i < 5) for i, text in enumerate(texts)]
 
-    monkeypatch.setattr(_measure, "sample", sample)
+    monkeypatch.setattr(sampler, "sample", sample)
     result = evaluated(
         capsys,
         *(

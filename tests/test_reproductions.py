@@ -1,6 +1,5 @@
 """The configs that reproduce a published run say what it said: the source is beside each number, and so is what departs from it."""
 
-import importlib
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -9,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 
-from recipes._config import classes_of, merged
-from recipes._launch import Launch, as_launched
+from recipes.shared.cli import recipe_config
+from recipes.shared.launch import Launch
 
 
 @dataclass(kw_only=True)
@@ -140,11 +139,9 @@ def read(name: str) -> tuple[dict, str, int]:
         "--config",
         str(path.relative_to(REPO)),
     ]
-    recipe = importlib.import_module(f"recipes.{path.parent.name}")
     if "--num_processes" in words:
         launch.processes = int(words[words.index("--num_processes") + 1])
-    with as_launched(launch):
-        return merged(classes_of(recipe.main), ["--config", str(path)], recipe.check), line, launch.processes
+    return recipe_config(path.parent.name, ["--config", str(path)], launch).given, line, launch.processes
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -143,8 +143,8 @@ def test_none_for_some_completions_is_counted_and_no_part_of_a_mean(base, write,
         "--dataset_options",
         "{digits: 1}",
     ]
-    result = evaluated(capsys, *argv, "--problems", "60", "--samples", "2", "--max_completion_length", "24")
-    nones, sampled = result["ungraded"]["mine"], 2 * result["problems"]
+    result = evaluated(capsys, *argv, "--problems", "60", "--samples", "4", "--max_completion_length", "24")
+    nones, sampled = result["ungraded"]["mine"], 4 * result["problems"]
     assert 10 < nones < sampled - 10 and result["accuracy"] == pytest.approx(
         result["rewards"]["mine"] * (sampled - nones) / sampled
     )

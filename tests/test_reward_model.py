@@ -15,8 +15,8 @@ from transformers import set_seed
 
 import data
 from data import preferences
-from recipes import _model, _rows, _scores
 from recipes.reward_model import StepCollator, tokenized
+from recipes.shared import dataset_rows, model_loading, reward_models
 
 TINY = "recipes/configs/sft/tiny-base"
 
@@ -78,7 +78,9 @@ def test_a_mean_return_is_the_sum_over_the_steps_less_their_number(tokenizer):
     a = tokenizer("a")["input_ids"][0]
     model, prompt, completions = Table({a: 3.0}), [[a]], [[a, a, 0]]
     assert reward_models.score(model, reward_models.Kind("step"), None, prompt, completions, 1)[0] == [6.0]
-    assert reward_models.score(model, reward_models.Kind("step", "token", "mean"), None, prompt, completions, 1)[0] == [2.0]
+    assert reward_models.score(model, reward_models.Kind("step", "token", "mean"), None, prompt, completions, 1)[0] == [
+        2.0
+    ]
 
 
 def test_a_line_is_scored_at_its_last_token(tokenizer):
@@ -99,7 +101,9 @@ def test_a_score_does_not_depend_on_its_batch(base, level):
     prompts = tokenizer(["What is 1 + 2?\n", "What is 30 + 45?\n", "?"])["input_ids"]
     completions = [[*ids, 0] for ids in tokenizer(["3", "<think>0+5</think><answer>75</answer>", ""])["input_ids"]]
     together = reward_models.score(model, kind, None, prompts, completions, 3)[0]
-    alone = [reward_models.score(model, kind, None, [p], [c], 1)[0][0] for p, c in zip(prompts, completions, strict=True)]
+    alone = [
+        reward_models.score(model, kind, None, [p], [c], 1)[0][0] for p, c in zip(prompts, completions, strict=True)
+    ]
     assert together == pytest.approx(alone, abs=1e-4) and len(set(together)) == 3
 
 

@@ -7,7 +7,7 @@ from conftest import run_grpo
 
 import data
 import rewards
-from recipes import _model, _rows
+from recipes.shared import dataset_rows, model_loading
 
 GOOD = {"question": "What is 1 + 1?", "answer": "It is two.\n#### 2"}
 NO_GOLD = {"question": "What is 1 + 2?", "answer": "It is three."}

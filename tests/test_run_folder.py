@@ -1,20 +1,24 @@
 """A run's folder belongs to one run, and only whole checkpoints are continued from."""
 
 import json
+import re
 import types
 
 import pytest
 import torch
+from conftest import arguments
 
-from recipes import _common as common
-from recipes import _tracking as tracking
+from recipes import grpo
+from recipes.shared import run_folder, tracking
+from recipes.shared.launch import Launch
+from recipes.shared.run_config import RunConfig
 
 GIVEN = {"model_name_or_path": "m", "learning_rate": 1e-4, "max_steps": 10, "output_dir": "x", "run_name": "x"}
 
 
-def open_run(folder, resume=None, **changes):
+def open_run(folder, resume=None, launch=Launch(), **changes):  # noqa: B008, it is frozen
     arguments = types.SimpleNamespace(output_dir=str(folder), resume_from_checkpoint=resume)
-    return run_folder.open_run(arguments, GIVEN | changes)
+    return run_folder.open_run(arguments, RunConfig("grpo", GIVEN | changes, launch=launch))
 
 
 def write_checkpoint(folder, step, state=None):
@@ -82,33 +86,29 @@ def test_resume_with_another_number_of_processes_is_another_run_and_deletes_noth
     assert (tmp_path / "run" / "checkpoint-5").is_dir()
 
 
-def test_resume_under_another_engine_is_refused_as_it_could_not_read_the_states(tmp_path, monkeypatch):
-    monkeypatch.setattr(common, "engine", lambda: "ZeRO-2")
-    open_run(tmp_path / "run")
-    assert open_run(tmp_path / "run", "true") is None
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="engine was 'ZeRO-2', is None"):
+def test_resume_with_other_shards_is_refused_as_it_could_not_read_the_states(tmp_path):
+    open_run(tmp_path / "run", launch=Launch(sharding="zero2"))
+    assert open_run(tmp_path / "run", "true", launch=Launch(sharding="zero2")) is None
+    with pytest.raises(ValueError, match="sharding was 'zero2', is 'none'"):
         open_run(tmp_path / "run", "true")
 
 
-def test_machines_that_would_each_save_are_refused(tmp_path):
-    arguments = types.SimpleNamespace(
-        output_dir=str(tmp_path / "run"), resume_from_checkpoint=None, save_on_each_node=True
-    )
-    with pytest.raises(ValueError, match=r"save_on_each_node=True.*leave it out"):
-        run_folder.open_run(arguments, GIVEN)
+def test_machines_that_would_each_save_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        arguments(grpo, "--config", "recipes/configs/grpo/tiny.yaml", "--save_on_each_node", "true")
+    assert re.search(r"save_on_each_node=True.*leave it out", capsys.readouterr().err)
 
 
 def test_a_checkpoint_is_whole_once_every_process_has_written_its_last_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(common, "PartialState", lambda: types.SimpleNamespace(num_processes=2))
+    monkeypatch.setattr(run_folder, "PartialState", lambda: types.SimpleNamespace(num_processes=2))
     path = write_checkpoint(tmp_path, 5)
     for rank in (0, 1):
-        assert not run_folder.is_whole(path)
+        assert not run_folder.is_complete(path)
         torch.save({"cpu": torch.arange(1000)}, path / f"rng_state_{rank}.pth")
-    assert run_folder.is_whole(path)
+    assert run_folder.is_complete(path)
     written = (path / "rng_state_1.pth").read_bytes()
     (path / "rng_state_1.pth").write_bytes(written[: len(written) // 2])  # killed while it was written
-    assert not run_folder.is_whole(path)
+    assert not run_folder.is_complete(path)
 
 
 def test_a_run_killed_before_its_config_was_written_is_no_run(tmp_path):
@@ -154,7 +154,7 @@ def test_a_named_checkpoint_must_be_whole_and_the_last(tmp_path):
     nine, ten = write_checkpoint(folder, 9), write_checkpoint(folder, 10)
     assert open_run(folder, str(ten)) == str(ten)
     for other in (nine, tmp_path / "nowhere"):
-        with pytest.raises(ValueError, match="not the last whole checkpoint"):
+        with pytest.raises(ValueError, match="not the last complete checkpoint"):
             open_run(folder, str(other))
     (ten / "trainer_state.json").unlink()
     with pytest.raises(ValueError, match=r"which is .*checkpoint-9"):

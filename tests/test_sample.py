@@ -15,8 +15,9 @@ from transformers import AutoTokenizer
 
 import data
 import rewards
-from recipes import _measure, grpo, sample
-from recipes._config import parse
+from recipes import grpo, sample
+from recipes.measuring import sampler
+from recipes.shared.cli import parse
 
 KILLER = """
 import os, runpy, signal, sys
@@ -28,8 +29,8 @@ runpy.run_module("recipes.sample", run_name="__main__")
 
 
 def run_sample(*argv: str) -> None:
-    classes = (sample.Sampling, grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig)
-    sample.main(*parse(classes, list(argv), doc="", check=sample.check))
+    classes = (sample.SampleArgs, grpo.GRPORecipe, grpo.GRPOConfig, grpo.ModelConfig)
+    sample.main(*parse(classes, list(argv), problems=sample.problems))
 
 
 def read(path) -> list[dict]:
@@ -131,7 +132,7 @@ def test_a_row_keeps_its_own_columns_where_others_are_left_out(arguments, tmp_pa
         texts = [f"<think>x</think><answer>5 + 5 + {p.split(', ')[2].split()[0]}</answer>" for p in prompts]
         return [sampler.Completion(t if i % 2 else "none", [1], True) for i, t in enumerate(texts)]
 
-    monkeypatch.setattr(_measure, "sample", completions)
+    monkeypatch.setattr(sampler, "sample", completions)
     run_sample(
         *(*arguments, "--keep", "pairs", "--dataset", str(path), "--dataset_options", "{}", "--samples", "2"),
         *("--rewards", "{countdown: 1}"),
@@ -167,7 +168,7 @@ def test_accepted_are_right_well_formed_in_one_language_without_repetition_and_f
         {"text": text, "finished": but.get("finished", True), "rewards": {k: but.get(k, v) for k, v in GOOD.items()}}
         for text, but in group
     ]
-    thresholds = sample.Sampling(output="x").thresholds({"math_answer": 1.0})
+    thresholds = sample.SampleArgs(output="x").thresholds({"math_answer": 1.0})
     kept, reasons = sample.accepted(ones, thresholds, most=2)
     assert "".join(one["text"] for one in kept) == want and reasons == why
 
@@ -194,7 +195,7 @@ def test_rejection_sampling_refuses_what_the_rewards_pay_for_but_nobody_should_i
         "question 3": "2+3=5",
     }
     texts = {key: f"<think>{thought}</think><answer>5</answer>" for key, thought in thoughts.items()}
-    monkeypatch.setattr(_measure, "sample", completions_of(texts))
+    monkeypatch.setattr(sampler, "sample", completions_of(texts))
     argv = [*arguments, "--dataset", str(tmp_path / "q.jsonl"), "--dataset_options", "{}", "--samples", "2", "--json"]
     run_sample(*argv)
     result, rows = json.loads(capsys.readouterr().out), read(tmp_path / "out.jsonl")
@@ -231,7 +232,7 @@ def test_nothing_accepted_is_an_error_that_says_why(arguments, tmp_path, capsys,
     error = capsys.readouterr().err
     assert ended.value.code == 2 and "none of 32 completions is accepted (" in error and "repetition_penalty)" in error
     assert [p.name for p in tmp_path.iterdir()] == ["out.part"], "what was sampled is kept"
-    monkeypatch.setattr(_measure, "load_model", lambda *_: pytest.fail("a model loads"))
+    monkeypatch.setattr(sampler, "load_model", lambda *_: pytest.fail("a model loads"))
     run_sample(*argv, "--accept", "{repetition_penalty: -1.0}", "--most", "2")
     assert 8 <= len(read(tmp_path / "out.jsonl")) <= 16, "for other thresholds nothing is sampled again"
 
@@ -239,7 +240,7 @@ def test_nothing_accepted_is_an_error_that_says_why(arguments, tmp_path, capsys,
 def test_accepting_whatever_was_paid_still_wants_an_end_and_no_twins(arguments, tmp_path, monkeypatch):
     ends = {"0": True, "1": False, "2": True, "3": True}
     monkeypatch.setattr(
-        _measure,
+        sampler,
         "sample",
         lambda *a: [sampler.Completion("5", [1], ends[str(i % 4)]) for i in range(len(a[2]))],
     )
@@ -283,7 +284,7 @@ def test_what_can_not_work_is_refused_before_a_model_loads(arguments, tmp_path, 
     def load(*_):
         raise AssertionError("a model loads")
 
-    monkeypatch.setattr(_measure, "load_model", load)
+    monkeypatch.setattr(sampler, "load_model", load)
     (tmp_path / "there.jsonl").write_text("mine\n")
     with pytest.raises(SystemExit) as ended:
         run_sample(*arguments, "--keep", "pairs", *(a.replace("HERE", str(tmp_path)) for a in argv))
@@ -294,7 +295,7 @@ def test_what_can_not_work_is_refused_before_a_model_loads(arguments, tmp_path, 
 
 KILLER_AT = """
 import os, runpy, signal, sys
-from recipes import _measure
+from recipes.measuring import sampler
 sample, batches = sampler.sample, []
 def killing(*arguments):
     if len(batches) == 2:
@@ -322,7 +323,7 @@ def test_killed_it_goes_on_from_its_last_batch_and_ends_with_the_same_rows(
         part.write_text(part.read_text()[:-20])  # killed while it wrote the fourth prompt
     capsys.readouterr()
     calls, sampled = [], sampler.sample
-    monkeypatch.setattr(_measure, "sample", lambda *a: calls.append(len(a[2])) or sampled(*a))
+    monkeypatch.setattr(sampler, "sample", lambda *a: calls.append(len(a[2])) or sampled(*a))
     run_sample(*argv)
     assert f"{2 if torn else 4} prompts are sampled" in capsys.readouterr().out
     assert sum(calls) == 4 * (8 if torn else 6), "no whole batch is sampled again"
@@ -356,7 +357,7 @@ def test_killed_in_its_last_writing_it_leaves_no_output_and_samples_nothing_agai
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, env=os.environ)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert not (tmp_path / "out.jsonl").exists() and (tmp_path / "out.part").exists()
-    monkeypatch.setattr(_measure, "load_model", lambda *_: pytest.fail("a model loads"))
+    monkeypatch.setattr(sampler, "load_model", lambda *_: pytest.fail("a model loads"))
     run_sample(*argv)
     assert len(read(tmp_path / "out.jsonl")) == 16
     assert {p.name for p in tmp_path.iterdir()} == {"out.jsonl", "out.summary.json"}, "nothing else is left lying about"
@@ -376,7 +377,7 @@ def test_two_processes_write_one_file(arguments, tmp_path):
 
 @pytest.fixture
 def vllm_engine(monkeypatch):
-    """recipes._vllm over a stand-in for the package, which keeps what it is asked and answers with three tokens."""
+    """recipes.measuring.vllm_sampler over a stand-in for the package, which keeps what it is asked and answers with three tokens."""
     asked, answers = [], [([5, 6], "stop"), ([5, 6, 7], "length")]
 
     class SamplingParams(SimpleNamespace):
@@ -393,9 +394,9 @@ def vllm_engine(monkeypatch):
     vllm.LLM, vllm.SamplingParams, request.LoRARequest = LLM, SamplingParams, lambda *values: values
     for name, module in {"vllm": vllm, "vllm.lora": ModuleType("vllm.lora"), "vllm.lora.request": request}.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, "recipes._vllm", raising=False)
-    yield importlib.import_module("recipes._vllm"), asked
-    sys.modules.pop("recipes._vllm", None)
+    monkeypatch.delitem(sys.modules, "recipes.measuring.vllm_sampler", raising=False)
+    yield importlib.import_module("recipes.measuring.vllm_sampler"), asked
+    sys.modules.pop("recipes.measuring.vllm_sampler", None)
 
 
 def test_vllm_is_asked_for_the_same_sampling_and_read_in_the_same_way(vllm_engine, base):

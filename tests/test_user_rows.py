@@ -8,7 +8,7 @@ from datasets import Dataset
 
 import data
 import rewards
-from recipes import _model, _rows
+from recipes.shared import dataset_rows, model_loading
 
 TINY = "recipes/configs/sft/tiny-base"
 ASK = {"role": "user", "content": "What is 6 * 7?"}
@@ -124,20 +124,22 @@ def test_rows_left_out_are_counted_under_their_true_reason(tmp_path, tokenizer, 
     path = jsonl(
         tmp_path, good, {"question": " ", "answer": "2"}, {"question": "q", "answer": None}, good | {"answer": "("}
     )
-    rows, counts = dataset_rows.usable_rows(data.load(path, template="plain"), [rewards.load("math_answer")], tokenizer, None)
+    rows, counts = dataset_rows.usable_rows(
+        data.load(path, template="plain"), [rewards.load("math_answer")], tokenizer, None
+    )
     assert (
-        counts.said == "1 have no prompt, 1 have no answer, 1 can't be graded by math_answer (broken gold)"
+        counts.reasons == "1 have no prompt, 1 have no answer, 1 can't be graded by math_answer (broken gold)"
         and len(rows) == 1
     )
     assert counts == {"rows": 4, "ungradable": 3, "too_long": 0} and "unreadable" not in rows.column_names
     shown = [{"prompt": "q", "completion": c} for c in ("It is 2.", None, " ")]
     path = jsonl(tmp_path, *shown, {"prompt": None, "completion": "2"})
     rows, counts = dataset_rows.usable_demonstrations(data.load(path, template="plain"), tokenizer, 1000)
-    assert counts.said == "2 have no completion, 1 have no prompt" and counts["broken"] == 3
+    assert counts.reasons == "2 have no completion, 1 have no prompt" and counts["broken"] == 3
     traces = ["<think>1+1</think>2", "<think>so 2", "<think>2</think>2"]
     path = jsonl(tmp_path, *({"prompt": "q", "completion": c} for c in traces))
     _, counts = dataset_rows.usable_demonstrations(data.load(path, template="plain"), tokenizer, 1000)
-    assert counts.said == "1 have no thoughts in one <think> block before an answer"
+    assert counts.reasons == "1 have no thoughts in one <think> block before an answer"
 
 
 @pytest.mark.parametrize(

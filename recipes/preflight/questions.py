@@ -54,8 +54,8 @@ def versions(config: RunConfig, found: Findings) -> None:
     different = []
     for package in COMPARED:
         with contextlib.suppress(PackageNotFoundError):
-            if (found := version(package).partition("+")[0]) != tested.get(package):
-                different.append(f"{package} {found} (tested: {tested.get(package)})")
+            if (installed := version(package).partition("+")[0]) != tested.get(package):
+                different.append(f"{package} {installed} (tested: {tested.get(package)})")
     if different:
         found.say("warn", "versions", f"not those of constraints.txt: {', '.join(different)}")
     else:

@@ -194,7 +194,7 @@ def usable(config: RunConfig, found: Findings) -> None:
     share = 1 - len(rows) / counts["rows"]
     text = f"prompts of {min(prompts)} to {max(prompts)} tokens, half of them up to {median(prompts):.0f}"
     text += f"; answers up to {max(answers)}" if answers and config.recipe not in ("grpo", "ppo") else ""
-    text += f"; left out: {share:.1%}, {counts.text}" if counts.text else "; left out: none"
+    text += f"; left out: {share:.1%}, {counts.reasons}" if counts.reasons else "; left out: none"
     status = "warn" if share > 0.1 else "pass"
     found.say(status, "lengths", text)
     room = getattr(found.model_config and found.model_config.get_text_config(), "max_position_embeddings", None)

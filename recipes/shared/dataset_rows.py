@@ -185,23 +185,23 @@ def _too_long(rows: datasets.Dataset, whole: list[int], tokenizer, max_length: i
 
 
 class Counts(dict):
-    """How many rows there were, and how many were left out for each kind of reason; `said`: the reasons in words."""
+    """How many rows there were, and how many were left out for each kind of reason; `reasons`: in words."""
 
-    said = ""
+    reasons = ""
 
 
 def _leave_out(rows: datasets.Dataset, *reasons: tuple[str, str, set[int]]):
     """The rows without those found, and how many were left out, each for the first of its reasons, which are said."""
-    counts, gone, said = Counts(rows=len(rows)), set(), []
+    counts, gone, reasons_found = Counts(rows=len(rows)), set(), []
     for name, why, found in reasons:
         here = len(found - gone)
         counts[name] = counts.get(name, 0) + here
         gone |= found
-        said += [f"{here} {why}"] * bool(here)
-    counts.said = ", ".join(said)
+        reasons_found += [f"{here} {why}"] * bool(here)
+    counts.reasons = ", ".join(reasons_found)
     if len(gone) == len(rows):
-        raise ValueError(f"no row is left of {len(rows)}: {counts.said}")
+        raise ValueError(f"no row is left of {len(rows)}: {counts.reasons}")
     if gone:
-        terminal.say(f"left out {len(gone)} of {len(rows)} rows: {counts.said}")
+        terminal.say(f"left out {len(gone)} of {len(rows)} rows: {counts.reasons}")
         rows = rows.select([i for i in range(len(rows)) if i not in gone])
     return rows.remove_columns("unreadable") if "unreadable" in rows.column_names else rows, counts
