@@ -3,6 +3,7 @@
 import json
 from collections.abc import Generator
 
+from rewards._program_output import outcome_is_right
 from rewards._programs import extract
 from rewards._sandbox import records, tester
 from rewards._sandbox.pool import Outcome, Run, shared
@@ -34,8 +35,6 @@ def explain(text: str, tests: dict | str) -> list[str]:
 
 def one_test(code: str, row: dict, part: dict | str) -> Generator[Run, Outcome, str]:
     if row["type"] == "stdin":
-        from rewards.code_tests import outcome_is_right
-
         outcome = yield Run("stdin", code, part["input"], row["time_limit"], prelude=row["prelude"])
         if outcome_is_right(outcome, part["output"], row["float_tolerance"]):
             return "passed"

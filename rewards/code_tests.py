@@ -11,14 +11,13 @@ asserts run in a tester process that gets only plain data from the candidate (re
 import argparse
 import json
 import logging
-import math
-import re
 import time
 from collections.abc import Generator
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
+from rewards._explain import explain
+from rewards._program_output import outcome_is_right
 from rewards._programs import extract
 from rewards._sandbox import isolation, records, tester
 from rewards._sandbox.pool import NoIsolation, Outcome, Pool, Run, shared
@@ -26,7 +25,6 @@ from rewards._tests_column import usable
 from rewards._text import text_of
 
 MAX_TIMEOUTS = 4  # a program that ran out of time on so many tests is not run on the rest, which count as failed
-DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
 
 class Verdict(NamedTuple):
@@ -103,10 +101,6 @@ def judge_output(code: str, tests: dict) -> Generator[Run, Outcome, Verdict]:
     return Verdict(passed / len(cases), timeouts=timeouts, over_limits=over_limits)
 
 
-def outcome_is_right(outcome: Outcome, expected: str, tolerance: float | None) -> bool:
-    return outcome.why == "ended" and outcome.code == 0 and same_output(outcome.output, expected, tolerance)
-
-
 def judge_asserts(code: str, tests: dict) -> Generator[Run, Outcome, Verdict]:
     """All asserts on one run of the module; after one that ends it, the rest on a fresh run."""
     asserts = tests["asserts"]
@@ -127,42 +121,6 @@ def judge_asserts(code: str, tests: dict) -> Generator[Run, Outcome, Verdict]:
         if timeouts == MAX_TIMEOUTS:
             break
     return Verdict(passed / len(asserts), timeouts=timeouts, over_limits=over_limits)
-
-
-def same_output(output: bytes, expected: str, tolerance: float | None = None) -> bool:
-    """Line by line, but for blanks at the end of a line and empty lines at the end; 2.50 equals 2.5, exactly.
-
-    tolerance: the absolute or relative difference up to which two numbers are equal, where one is a decimal fraction.
-    """
-    given, wanted = lines_of(output.decode("utf-8", "replace")), lines_of(expected)
-    return len(given) == len(wanted) and all(same_line(g, w, tolerance) for g, w in zip(given, wanted, strict=True))
-
-
-def lines_of(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
-def same_line(given: str, wanted: str, tolerance: float | None) -> bool:
-    if given == wanted:
-        return True
-    ours, theirs = given.split(" "), wanted.split(" ")
-    return len(ours) == len(theirs) and all(same_token(g, w, tolerance) for g, w in zip(ours, theirs, strict=True))
-
-
-def same_token(given: str, wanted: str, tolerance: float | None) -> bool:
-    """Equal as text or, where one is a decimal fraction, as exact numbers: floats would merge large integers."""
-    if given == wanted:
-        return True
-    if not any(c in given + wanted for c in (".eE" if tolerance else ".")):
-        return False
-    if max(len(given), len(wanted)) > 1000 or not (DECIMAL.fullmatch(given) and DECIMAL.fullmatch(wanted)):
-        return False
-    if tolerance is not None:
-        return math.isclose(float(given), float(wanted), rel_tol=tolerance, abs_tol=tolerance)
-    return Decimal(given) == Decimal(wanted)
 
 
 def doctor() -> int:
@@ -196,8 +154,6 @@ def main() -> int:
         return doctor()
     if not options.completion or not options.tests:
         parser.error("--explain needs --completion FILE and --tests FILE")
-    from rewards._explain import explain
-
     try:
         completion, tests = (Path(path).read_text(encoding="utf-8") for path in (options.completion, options.tests))
         print("\n".join(explain(completion, tests)))

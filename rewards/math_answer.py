@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 from rewards._math.compare import same
 from rewards._math.latex import Malformed, TooCostly, Unsupported
+from rewards._math.reading import read
 from rewards._math.spelling import normalize
-from rewards._math.structure import Node, read
+from rewards._math.structure import Node
 from rewards._math.words import YES_OR_NO, canonical, same_words
 from rewards._text import extract, printable, text_of
 

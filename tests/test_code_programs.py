@@ -8,10 +8,11 @@ import pytest
 from conftest import REPO
 
 from rewards import code_tests as module
+from rewards._program_output import same_output
 from rewards._programs import extract
 from rewards._sandbox.pool import NoIsolation
 from rewards._tests_column import usable
-from rewards.code_tests import code_tests, same_output
+from rewards.code_tests import code_tests
 
 ONE = "def one():\n    return 1"
 

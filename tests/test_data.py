@@ -1,6 +1,5 @@
 """Rows as the model and the rewards get them, and what must not be in both splits."""
 
-import ast
 import itertools
 import json
 import random
@@ -228,21 +227,6 @@ def test_gold_scores_one_and_junk_zero(name, tmp_path):
     assert grade([PERFECT.format(g) for g in gold], answer=gold) == [1.0] * len(gold)
     for junk in ("", "junk", PERFECT.format("junk"), PERFECT.format(-1), "<answer></answer>"):
         assert grade([junk] * len(gold), answer=gold) == [0.0] * len(gold)
-
-
-@pytest.mark.parametrize(
-    "package, allowed", [("rewards", {"rewards"}), ("data", {"data"}), ("recipes", {"recipes", "rewards", "data"})]
-)
-def test_who_may_import_whom(package, allowed):
-    """recipes -> rewards, data -> third-party; rewards and data import neither each other nor TRL nor torch."""
-    forbidden = {"recipes", "rewards", "data"} - allowed | (
-        set() if package == "recipes" else {"torch", "trl", "transformers"}
-    )
-    for path in Path(REPO, package).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {n.split(".")[0] for n in names} & forbidden, f"{path}: {names}"
 
 
 def test_rewards_load_nothing_heavy():

@@ -34,43 +34,61 @@ def same(g: Node, a: Node) -> bool | None:
         return some(same(part, a) for part in g.parts[label(g.parts[0]) is not None :])
     if a.kind == "rounding":
         return rounds(a) and same(g, a.parts[0])
-    if "matrix" in (g.kind, a.kind) and g.kind != a.kind:
-        g, a = as_tuple(g), as_tuple(a)
-    if {"unit", "based"} & ({g.kind, a.kind} | {n.parts[1].kind for n in (g, a) if named_value(n)}):
-        g, a = (n.parts[1] if named_value(n) and o.kind != "relation" else n for n, o in ((g, a), (a, g)))
-    if "list" in (g.kind, a.kind):
-        g, a = spread(g), spread(a)
-    if "unit" in (g.kind, a.kind):
-        return same_quantity(g, a)
-    if "choice" in (g.kind, a.kind):
-        return same_choice(g, a)
-    if "words" in (g.kind, a.kind):
-        return {g.kind, a.kind} <= {"words", "form"} and same_words(g.tag, a.tag)
-    if "based" in (g.kind, a.kind):
-        return g.kind == a.kind and g.tag == a.tag
-    if {"relation", "union", "complement"} & (kinds(g) | kinds(a)) and not {g.tag, a.tag} & {"="}:
+    g, a = aligned(g, a)
+    for kind, compare in BEFORE_SETS:
+        if kind in (g.kind, a.kind):
+            return compare(g, a)
+    if {"relation", "union", "complement"} & (kinds(g) | kinds(a)) and "=" not in (g.tag, a.tag):
         sets = reals(g), reals(a)
         if None not in sets:
             return same_reals(*sets)
-    if "relation" in (g.kind, a.kind):
-        return same_relation(g, a)
-    if "infinity" in (g.kind, a.kind) or "residue" in (g.kind, a.kind) or "matrix" in (g.kind, a.kind):
-        return g.kind == a.kind and g.tag == a.tag and all_same(g.parts, a.parts)
-    if "ratio" in (g.kind, a.kind):
-        return same_ratio(g, a)
+    for kind, compare in AFTER_SETS:
+        if kind in (g.kind, a.kind):
+            return compare(g, a)
     if g.kind == a.kind == "form":
         # "no" and "Bob" are words, not products in any order
         return g.tag == a.tag if g.tag in SHORT_WORDS else equal(g.form, a.form)
     if g.kind == a.kind == "union":
         return any_order(g.parts, a.parts)
-    if g.kind in ("seq", "list") and a.kind in ("seq", "list"):
+    return same_group(g, a)
+
+
+def aligned(g: Node, a: Node) -> tuple[Node, Node]:
+    """Both in one notation: a column vector as a point, x = 5 cm beside a value as 5 cm, (m,b)=(3,-4) as m=3, b=-4."""
+    if "matrix" in (g.kind, a.kind) and g.kind != a.kind:
+        g, a = as_tuple(g), as_tuple(a)
+    values = {n.parts[1].kind for n in (g, a) if named_value(n)}
+    if {"unit", "based"} & ({g.kind, a.kind} | values):
+        g, a = (n.parts[1] if named_value(n) and other.kind != "relation" else n for n, other in ((g, a), (a, g)))
+    if "list" in (g.kind, a.kind):
+        g, a = spread(g), spread(a)
+    return g, a
+
+
+def same_phrase(g: Node, a: Node) -> bool:
+    return {g.kind, a.kind} <= {"words", "form"} and same_words(g.tag, a.tag)
+
+
+def same_digits(g: Node, a: Node) -> bool:
+    return g.kind == a.kind and g.tag == a.tag
+
+
+def same_structure(g: Node, a: Node) -> bool | None:
+    return False if (g.kind, g.tag) != (a.kind, a.tag) else all_same(g.parts, a.parts)
+
+
+def same_group(g: Node, a: Node) -> bool | None:
+    """Tuples, sets and lists, one of which may be a single value's."""
+    groups = [n.kind in ("seq", "list") for n in (g, a)]
+    if all(groups):
         return same_parts(g, a)
-    if g.kind in ("seq", "list") or a.kind in ("seq", "list"):
-        group, one = (g, a) if g.kind in ("seq", "list") else (a, g)
-        if len(group.parts) == 1 and group.tag in (r"\{\}", "[]"):
-            return same(group.parts[0], one)  # {5} and 5
-        if group.tag == "or":  # 1/2 or 50%
-            return every(same(part, one) if group is g else same(one, part) for part in group.parts)
+    if not any(groups):
+        return False
+    group, one = (g, a) if groups[0] else (a, g)
+    if len(group.parts) == 1 and group.tag in (r"\{\}", "[]"):
+        return same(group.parts[0], one)  # {5} and 5
+    if group.tag == "or":  # 1/2 or 50%
+        return every(same(part, one) if group is g else same(one, part) for part in group.parts)
     return False
 
 
@@ -101,6 +119,14 @@ def every(verdicts) -> bool | None:
     return None if unknown else True
 
 
+def some(verdicts) -> bool | None:
+    """True when one is, else None when one is, else False."""
+    verdicts = list(verdicts)
+    if True in verdicts:
+        return True
+    return None if None in verdicts else False
+
+
 def all_same(g: tuple, a: tuple) -> bool | None:
     return len(g) == len(a) and every(same(x, y) for x, y in zip(g, a, strict=True))
 
@@ -127,11 +153,11 @@ def same_quantity(g: Node, a: Node) -> bool | None:
     if unit and other:
         return unit == other and same(left, right)
     left, right = without_letter(left, other), without_letter(right, unit)
-    verdict = same(left, right)
-    if (unit or other) in SCALES and verdict is not True and left.form and right.form:
-        (scaled, bare), scale = ((left, right) if unit else (right, left)), SCALES[unit or other]
-        return False if False is (v := equal(scaled.form.times(scale), bare.form)) and verdict is False else v or None
-    return verdict
+    verdict, sign = same(left, right), unit or other
+    if verdict is True or sign not in SCALES or left.form is None or right.form is None:
+        return verdict
+    signed, bare = (left, right) if unit else (right, left)
+    return some([verdict, equal(signed.form.times(SCALES[sign]), bare.form)])  # 50% is 50, and 1/2 too
 
 
 def without_letter(node: Node, unit: str) -> Node:
@@ -206,11 +232,6 @@ def by_name(names: list[str], parts: tuple) -> tuple:
     return tuple(part for _, part in sorted(zip(names, parts, strict=True), key=lambda pair: pair[0].strip("\\")))
 
 
-def some(verdicts) -> bool | None:
-    verdicts = list(verdicts)
-    return True if True in verdicts else None if None in verdicts else False
-
-
 def same_relation(g: Node, a: Node) -> bool | None:
     """Equations against equations or values; inequalities that are no sets of one variable."""
     if g.kind == a.kind == "relation":
@@ -281,3 +302,14 @@ def same_reals(g: tuple, a: tuple) -> bool | None:
     right = [Node("seq", i[:2], i[2]) for i in a[1]]
     verdict = any_order(tuple(left), tuple(right))
     return verdict if verdict or len(left) == len(right) == 1 else None
+
+
+# what decides for a pair of which one node is of the kind, in this order: before both are tried as sets of real numbers, and after
+BEFORE_SETS = (("unit", same_quantity), ("choice", same_choice), ("words", same_phrase), ("based", same_digits))
+AFTER_SETS = (
+    ("relation", same_relation),
+    ("infinity", same_structure),
+    ("residue", same_structure),
+    ("matrix", same_structure),
+    ("ratio", same_ratio),
+)

@@ -28,7 +28,20 @@ class Names(NamedTuple):
 
 def names_in(nodes: list[ast.AST], codes: list[types.CodeType], is_given: Callable[[str], bool]) -> Names:
     """`nodes` are all of the tests', `codes` their compiled statements; builtins and the prelude's names are given."""
-    read: set[str] = set()  # before the tests bind it themselves
+    read, free = free_names(codes)
+    given = {name for name in free if is_given(name)}
+    from_solution, all_of_solution = imported(nodes)
+    wanted = tested_names(nodes, free - given, read)
+    if not wanted and not from_solution and not all_of_solution:
+        wanted = tested_builtins(nodes, given, entry_points(nodes)[0] & given)
+    wanted |= from_solution
+    classes = {name for name in wanted if name[:1].isupper()}
+    return Names(wanted, attributes_of(nodes), classes, all_of_solution)
+
+
+def free_names(codes: list[types.CodeType]) -> tuple[set[str], set[str]]:
+    """Global names that are read before the tests bind them themselves: outside functions, and anywhere."""
+    read: set[str] = set()
     in_functions: set[str] = set()
     bound: set[str] = set()
     for code in codes:
@@ -39,22 +52,26 @@ def names_in(nodes: list[ast.AST], codes: list[types.CodeType], is_given: Callab
                 in_functions.add(name)
             elif name not in bound:
                 read.add(name)
-    free = read | (in_functions - bound)
-    given = {n for n in free if is_given(n)}
-    from_solution, all_of_solution = imported(nodes)
+    return read, read | (in_functions - bound)
+
+
+def tested_names(nodes: list[ast.AST], unbound: set[str], read: set[str]) -> set[str]:
+    """Of the names that nobody gives, those that the candidate has to: a helper beside an entry point is the row's to give."""
     entries, aliased = entry_points(nodes)
-    wanted = free - given
-    if tested := entries & wanted:  # a helper beside them is the row's to give
-        helpers = wanted if aliased else wanted - read
-        wanted = {n for n in wanted if n in tested or n not in helpers or n[:1].isupper()}
-    elif not wanted and not from_solution and not all_of_solution:
-        wanted = tested_builtins(nodes, given, entries & given)
-    wanted |= from_solution
-    looked_into: dict[str, set[str]] = {}
-    for n in nodes:
-        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name):
-            looked_into.setdefault(n.value.id, set()).add(n.attr)
-    return Names(wanted, looked_into, {n for n in wanted if n[:1].isupper()}, all_of_solution)
+    tested = entries & unbound
+    if not tested:
+        return unbound
+    helpers = unbound if aliased else unbound - read
+    return {name for name in unbound if name in tested or name not in helpers or name[:1].isupper()}
+
+
+def attributes_of(nodes: list[ast.AST]) -> dict[str, set[str]]:
+    """name -> the attributes of it that the tests name."""
+    found: dict[str, set[str]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found.setdefault(node.value.id, set()).add(node.attr)
+    return found
 
 
 def events(code: types.CodeType, inner: bool = False) -> Iterator[tuple[str, str]]:
