@@ -1,11 +1,11 @@
-# `make demo`: watch a small model learn by GRPO, on a laptop.  `make test`: check everything.
+# `make demo`: watch a small model learn by GRPO, on a laptop.  `make test`: check everything.  `make check`: what takes a minute.
 # Both build .venv first, once, and again when setup.cfg or constraints.txt change.
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test lint setup
+.PHONY: demo test check lint setup
 
 demo: $(VENV)/.built
 	@$(RUN) -m recipes.demo
@@ -14,6 +14,10 @@ demo: $(VENV)/.built
 test: $(VENV)/.built
 	@echo "== tests: about half an hour on 2 cores, by real training runs"
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
+
+# Neither trains a model, nor starts Python, nor runs programs
+check: lint
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -q -m "not trains and not launches and not sandbox"
 
 lint: $(VENV)/.built
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
