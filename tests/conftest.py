@@ -1,6 +1,7 @@
+"""What tests share: a trained base and an untrained one, recipes called as functions, and marks that can't be forgotten."""
+
 import os
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +10,11 @@ os.environ["WANDB_MODE"] = "disabled"  # the tests of W&B set their own
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PYTHONFAULTHANDLER"] = "1"  # a process that is aborted says where
 
+import forked
 import pytest
+import torch
 from filelock import FileLock  # comes with huggingface_hub
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from recipes import dpo, grpo, ppo, reward_model, sft
 from recipes.shared.cli import classes_of, parse
@@ -18,10 +22,38 @@ from recipes.shared.cli import classes_of, parse
 REPO = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "base" in item.fixturenames:
+            item.add_marker(pytest.mark.trains)
+
+
 @pytest.fixture(autouse=True)
 def in_repository(monkeypatch):
     """Configs name files relative to the repository, where recipes are launched from."""
     monkeypatch.chdir(REPO)
+
+
+@pytest.fixture(autouse=True)
+def marked(request, monkeypatch):
+    """A test that trains, starts Python or runs programs has to be marked so, since `make check` leaves those out."""
+    marks = {mark.name for mark in request.node.iter_markers()} & {"trains", "launches", "sandbox"}
+    if not marks:
+
+        def refuse(what):
+            raise AssertionError(f"{what}: mark this test trains, launches or sandbox")
+
+        popen = subprocess.Popen.__init__
+
+        def start(self, args, *rest, **kwargs):
+            words = args.split() if isinstance(args, str) else list(map(str, args))
+            if "python" in words[0] or "accelerate" in words[0]:
+                refuse(f"it starts {' '.join(words)[:80]}")
+            popen(self, args, *rest, **kwargs)
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", start)
+        monkeypatch.setattr(forked.Popen, "__init__", lambda *_, **__: refuse("it forks a command"))
+        monkeypatch.setattr("transformers.Trainer.train", lambda *_, **__: refuse("it trains"))
 
 
 def arguments(recipe, *argv: str) -> tuple:
@@ -38,22 +70,38 @@ run_dpo, run_grpo = partial(run, dpo), partial(run, grpo)
 
 
 def run_in_processes(module: str, *argv: str, processes: int = 2) -> subprocess.CompletedProcess:
-    """A recipe as real processes, joined over gloo; `accelerate launch --cpu` would start one, whatever the number asked for."""
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    command = [sys.executable, *start, "-m", module, *argv]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=600, env=os.environ)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+    """A recipe as real processes, joined over gloo as torchrun joins them; its output is that of all of them."""
+    done = forked.run_joined(module, *argv, processes=processes)
+    assert not any(one.returncode for one in done), "".join(one.stderr[-3000:] for one in done)
+    return subprocess.CompletedProcess(
+        argv, 0, *("".join(getattr(one, kind) for one in done) for kind in ("stdout", "stderr"))
+    )
+
+
+def shared_folder(tmp_path_factory) -> Path:
+    """Where pytest-xdist's workers, whose own folders lie side by side, share what is made once a session."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory) -> str:
+    """The embedded base with random weights, for what asks nothing of them."""
+    folder = tmp_path_factory.mktemp("untrained")
+    source = REPO / "recipes/configs/sft/tiny-base"
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source), dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory) -> str:
     """A small base model by the real recipe, on one-digit sums: 200 steps give it the habits that GRPO selects from.
 
-    It is made once; pytest-xdist's workers, whose folders lie side by side, share it.
+    It is made once a session.
     """
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    root = shared_folder(tmp_path_factory)
     folder = root / "base"
     os.chdir(REPO)
     with FileLock(root / "base.lock"):

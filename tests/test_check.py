@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from conftest import REPO
@@ -26,13 +27,13 @@ CHATML += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
 
 @pytest.fixture(scope="session")
-def chatty(base, tmp_path_factory) -> str:
+def chatty(untrained, tmp_path_factory) -> str:
     """The embedded base with a chat template, in place of instruction-tuned models that aren't there."""
-    return with_template(base, tmp_path_factory.mktemp("chatty"), CHATML)
+    return with_template(untrained, tmp_path_factory.mktemp("chatty"), CHATML)
 
 
-def with_template(base: str, folder: Path, template: str) -> str:
-    for file in Path(base).iterdir():
+def with_template(untrained: str, folder: Path, template: str) -> str:
+    for file in Path(untrained).iterdir():
         if file.is_file():
             (folder / file.name).write_bytes(file.read_bytes())
     (folder / "chat_template.jinja").write_text(template)
@@ -58,12 +59,12 @@ def launch_of(path: Path) -> Launch:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_every_config_passes_under_its_own_launch_line(path, base, chatty):
+def test_every_config_passes_under_its_own_launch_line(path, untrained, chatty):
     """Models that other runs make are stood in for; what is on the hub is skipped without a network, and said to be."""
     content = yaml.safe_load(path.read_text())
     made_here = content["model_name_or_path"].startswith("outputs/")
-    model = ["--model_name_or_path", chatty if content.get("template") == "chat" else base] if made_here else []
-    models = [word for key in ("reward_model", "value_model") if key in content for word in (f"--{key}", base)]
+    model = ["--model_name_or_path", chatty if content.get("template") == "chat" else untrained] if made_here else []
+    models = [word for key in ("reward_model", "value_model") if key in content for word in (f"--{key}", untrained)]
     report = look("--config", str(path), *model, *models, recipe=path.parent.name, launch=launch_of(path))
     assert not found(report, "fail")
     skipped = found(report, "skip")
@@ -78,23 +79,23 @@ def test_every_config_passes_under_its_own_launch_line(path, base, chatty):
 
 
 @pytest.mark.parametrize("path", LAUNCHES, ids=lambda p: p.stem)
-def test_every_launch_file_passes_with_the_tiny_run(path, base):
+def test_every_launch_file_passes_with_the_tiny_run(path, untrained):
     """GPUs where it is for them; a run that adds up on 16 devices does on fewer."""
     launch = Launch.of_file(str(path))
     on_cpu = launch.use_cpu or path.stem.startswith("cpu_")
     where = ["--use_cpu", "true" if on_cpu else "false"]
     where += ["--bf16", "true"] if launch.mixed_precision == "bf16" else []
-    report = look("--config", TINY, "--model_name_or_path", base, "--held_out", "0", *where, launch=launch)
+    report = look("--config", TINY, "--model_name_or_path", untrained, "--held_out", "0", *where, launch=launch)
     assert not found(report, "fail") and not found(report, "skip")
     assert f"{launch.processes} process" in found(report, "pass")["launch"]
     first = path.read_text().splitlines()[0]
     assert first.startswith("# "), "opens with what it is for"
 
 
-def test_the_arithmetic_is_said_in_words(base):
+def test_the_arithmetic_is_said_in_words(untrained):
     launch = Launch(name="x.yaml", processes=4, sharding="zero2", use_cpu=True)
     argv = ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2", "--steps_per_generation", "4"]
-    said = found(look("--config", TINY, "--model_name_or_path", base, *argv, launch=launch), "pass")
+    said = found(look("--config", TINY, "--model_name_or_path", untrained, *argv, launch=launch), "pass")
     assert "4 devices x 8 each x 2 accumulated = 64 completions an optimizer step" in said["batch"]
     assert "128 = 16 prompts x a group of 8, for 2 steps" in said["batch"]
     assert "250 optimizer steps, 16,000 completions" in said["length"]
@@ -121,8 +122,8 @@ def test_the_arithmetic_is_said_in_words(base):
         (["--lora_target_modules", "query", "--use_peft", "true"], {}, "memory", ["query"]),
     ],
 )
-def test_what_would_go_wrong_fails_with_the_way_out(base, argv, launch, what, words):
-    report = look("--config", TINY, "--model_name_or_path", base, *argv, launch=Launch(name="x.yaml", **launch))
+def test_what_would_go_wrong_fails_with_the_way_out(untrained, argv, launch, what, words):
+    report = look("--config", TINY, "--model_name_or_path", untrained, *argv, launch=Launch(name="x.yaml", **launch))
     failed = found(report, "fail")
     assert set(failed) == {what} and all(word in failed[what] for word in words), failed
 
@@ -136,8 +137,8 @@ def test_what_would_go_wrong_fails_with_the_way_out(base, argv, launch, what, wo
         ("{think_format: {prefilled_think: true}}", "<|im_start|>assistant\n", "doesn't end in <think>"),
     ],
 )
-def test_a_template_that_begins_the_thoughts_fails_with_the_mend(base, tmp_path, options, end, failing):
-    model = with_template(base, tmp_path, CHATML.replace("<|im_start|>assistant\n", end))
+def test_a_template_that_begins_the_thoughts_fails_with_the_mend(untrained, tmp_path, options, end, failing):
+    model = with_template(untrained, tmp_path, CHATML.replace("<|im_start|>assistant\n", end))
     report = look(
         *("--config", TINY, "--model_name_or_path", model, "--template", "chat", "--reward_options", options),
     )
@@ -157,8 +158,19 @@ def test_what_a_recipe_refuses_of_a_launch_fails(monkeypatch):
 
 
 @pytest.mark.parametrize("engine", ["zero2", "zero3"])
-def test_what_is_offloaded_is_in_main_memory_instead(engine, base):
-    argv = ["--config", TINY, "--model_name_or_path", base, "--use_cpu", "false", "--bf16", "true", "--held_out", "0"]
+def test_what_is_offloaded_is_in_main_memory_instead(engine, untrained):
+    argv = [
+        "--config",
+        TINY,
+        "--model_name_or_path",
+        untrained,
+        "--use_cpu",
+        "false",
+        "--bf16",
+        "true",
+        "--held_out",
+        "0",
+    ]
     kept, offloaded = (
         look(*argv, launch=Launch.of_file(f"accelerate_configs/{name}.yaml")).estimate
         for name in (engine, f"{engine}_offload")
@@ -169,37 +181,37 @@ def test_what_is_offloaded_is_in_main_memory_instead(engine, base):
         assert set(kept.moments[moment] - parts) <= {"optimizer", "gradients", "weights"}
 
 
-def test_broken_gold_is_counted_and_gold_that_earns_nothing_fails(base, tmp_path):
+def test_broken_gold_is_counted_and_gold_that_earns_nothing_fails(untrained, tmp_path):
     rows = [{"question": f"{i} + 1?", "answer": f"so #### {i + 1}"} for i in range(20)]
     rows[3]["answer"], rows[4]["answer"], rows[5]["answer"] = "none", "none", "none"
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    argv = ["--config", TINY, "--model_name_or_path", base, "--held_out", "0", "--dataset_options", "{}"]
+    argv = ["--config", TINY, "--model_name_or_path", untrained, "--held_out", "0", "--dataset_options", "{}"]
     report = look(*argv, "--dataset", str(file))
     assert "left out: 15.0%, 3 have no answer" in found(report, "warn")["lengths"] and not found(report, "fail")
 
 
-def test_the_best_of_a_penalty_is_0(base):
-    """The gold takes some 35 tokens of the embedded base, about one a character."""
+def test_the_best_of_a_penalty_is_0(untrained):
+    """The gold takes some 35 tokens of the embedded untrained, about one a character."""
     for limit, failed in ((60, set()), (30, {"reward overlong"})):
         options = f"{{overlong: {{max_length: {limit}, cache: 8}}}}"
         rewards = ("--rewards", "{math_answer: 1, overlong: 0.5}", "--reward_options", options)
-        report = look("--config", TINY, "--model_name_or_path", base, *rewards)
+        report = look("--config", TINY, "--model_name_or_path", untrained, *rewards)
         assert set(found(report, "fail")) == failed
 
 
-def test_a_reward_that_pays_without_merit_is_found(base, monkeypatch):
+def test_a_reward_that_pays_without_merit_is_found(untrained, monkeypatch):
     """The first reward must not; one of style may, and is said to."""
-    argv = ["--config", TINY, "--model_name_or_path", base]
+    argv = ["--config", TINY, "--model_name_or_path", untrained]
     style = look(*argv, "--rewards", "{math_answer: 1, language_consistency: 0.1}")
     assert not found(style, "fail") and "keep its weight small" in found(style, "warn")["reward language_consistency"]
     first = look(*argv, "--rewards", "{language_consistency: 1}")
     assert "pays without merit" in found(first, "fail")["reward language_consistency"]
 
 
-def test_gold_that_the_reward_refuses_fails(base, monkeypatch):
+def test_gold_that_the_reward_refuses_fails(untrained, monkeypatch):
     monkeypatch.setattr(perfect_answers, "completion", lambda row, *_: f"<answer>{row['answer']}</answer>")
-    failed = found(look("--config", TINY, "--model_name_or_path", base), "fail")
+    failed = found(look("--config", TINY, "--model_name_or_path", untrained), "fail")
     assert set(failed) == {"reward think_format"} and "32 of 32 golds" in failed["reward think_format"]
 
 
@@ -213,8 +225,8 @@ def test_a_countdown_without_solution_has_no_perfect_answer():
     assert perfect_answers.completion({"nums": [1, 1], "target": 99}) is None
 
 
-def test_more_memory_than_there_is_fails_and_just_enough_is_warned_of(base):
-    argv = ["--config", TINY, "--model_name_or_path", base]
+def test_more_memory_than_there_is_fails_and_just_enough_is_warned_of(untrained):
+    argv = ["--config", TINY, "--model_name_or_path", untrained]
     report = look(*argv)
     need_gb = report.estimate.peak / 1e9
     assert "memory" in found(look(*argv, device_gb=2 * need_gb), "pass")
@@ -224,11 +236,12 @@ def test_more_memory_than_there_is_fails_and_just_enough_is_warned_of(base):
 
 
 def command(*argv: str, module: str = "check") -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", f"recipes.{module}", *argv], cwd=REPO, capture_output=True, text=True)
+    return forked.run([sys.executable, "-m", f"recipes.{module}", *argv])
 
 
-def test_json_is_json_and_a_failure_exits_with_2(base):
-    argv = ["--config", TINY, "--model_name_or_path", base, "--json"]
+@pytest.mark.launches
+def test_json_is_json_and_a_failure_exits_with_2(untrained):
+    argv = ["--config", TINY, "--model_name_or_path", untrained, "--json"]
     done = command(*argv)
     report = json.loads(done.stdout)
     assert done.returncode == 0 and {row["status"] for row in report["findings"]} == {"pass"}
@@ -237,10 +250,11 @@ def test_json_is_json_and_a_failure_exits_with_2(base):
     assert done.returncode == 2 and json.loads(done.stdout)["findings"][0]["status"] == "fail"
 
 
+@pytest.mark.launches
 @pytest.mark.parametrize("recipe", TRAINING)
-def test_dry_run_looks_and_stops(recipe, base, tmp_path):
+def test_dry_run_looks_and_stops(recipe, untrained, tmp_path):
     done = command(
-        *("--config", f"recipes/configs/{recipe}/tiny.yaml", "--model_name_or_path", base, "--dry_run"),
+        *("--config", f"recipes/configs/{recipe}/tiny.yaml", "--model_name_or_path", untrained, "--dry_run"),
         *("--output_dir", str(tmp_path / "run")),
         module=recipe,
     )
@@ -248,7 +262,8 @@ def test_dry_run_looks_and_stops(recipe, base, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_dry_run_sees_how_it_was_launched(base):
+@pytest.mark.launches
+def test_dry_run_sees_how_it_was_launched(untrained):
     """Two processes by torchrun: one looks, with the arithmetic of two."""
     done = subprocess.run(
         [
@@ -262,7 +277,7 @@ def test_dry_run_sees_how_it_was_launched(base):
                 "-m",
                 "recipes.grpo",
             ),
-            *("--config", TINY, "--model_name_or_path", base, "--dry_run"),
+            *("--config", TINY, "--model_name_or_path", untrained, "--dry_run"),
         ],
         cwd=REPO,
         capture_output=True,
@@ -271,12 +286,13 @@ def test_dry_run_sees_how_it_was_launched(base):
     assert done.returncode == 0 and done.stdout.count("2 devices x 128 each") == 1, done.stderr[-2000:]
 
 
-def test_no_weights_are_loaded(base, monkeypatch, tmp_path):
-    empty = with_template(base, tmp_path, CHATML)
+def test_no_weights_are_loaded(untrained, monkeypatch, tmp_path):
+    empty = with_template(untrained, tmp_path, CHATML)
     (Path(empty) / "model.safetensors").unlink()
     assert not found(look("--config", TINY, "--model_name_or_path", empty), "fail")
 
 
+@pytest.mark.launches
 def test_a_launch_file_that_is_none_is_refused(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("just words\n")
@@ -285,9 +301,9 @@ def test_a_launch_file_that_is_none_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("recipe", TRAINING)
-def test_lora_is_estimated_in_every_recipe(recipe, base):
+def test_lora_is_estimated_in_every_recipe(recipe, untrained):
     """As few weights as it trains, it needs less memory than all of them."""
-    argv = ["--config", f"recipes/configs/{recipe}/tiny.yaml", "--model_name_or_path", base, "--held_out", "0"]
+    argv = ["--config", f"recipes/configs/{recipe}/tiny.yaml", "--model_name_or_path", untrained, "--held_out", "0"]
     argv += ["--dataset_options", "{digits: 1, rows: 40}"] if recipe in ("sft", "reward_model", "dpo") else []
     lora = ("--use_peft", "true", "--lora_target_modules", "all-linear", "--lora_r", "4")
     full, adapted = look(*argv, recipe=recipe), look(*argv, *lora, recipe=recipe)

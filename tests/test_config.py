@@ -176,7 +176,7 @@ def test_a_missing_config_names_the_nearest(capsys):
         (["--template", "chat"], ["no chat template", "plain"]),
     ],
 )
-def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, base, tmp_path, argv, words):
+def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, untrained, tmp_path, argv, words):
     def load(*_, **__):
         raise AssertionError("a model was loaded")
 
@@ -185,7 +185,7 @@ def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, bas
         "--config",
         TINY,
         "--model_name_or_path",
-        base,
+        untrained,
         "--output_dir",
         str(tmp_path / "run"),
         "--max_prompt_length",

@@ -33,7 +33,7 @@ import gc, json, os, runpy, signal, sys
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from transformers import Trainer
-from recipes.shared import run_folder, terminal
+from recipes.preflight import entry
 
 COMPLETIONS, at, step = 32, [0, 0], Trainer.training_step
 
@@ -51,8 +51,8 @@ def noted(self, *args, **kwargs):
     return step(self, *args, **kwargs)
 
 torch.multinomial, Trainer.training_step = multinomial, noted
-commands, left, leave = json.loads(sys.argv[1]), [], terminal.leave
-terminal.leave = lambda: left.append(module)  # the other processes are needed again
+commands, left, leave = json.loads(sys.argv[1]), [], entry.leave
+entry.leave = lambda: left.append(module)  # the other processes are needed again
 for module, argv, kill in commands:
     sys.argv = [module, *argv]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

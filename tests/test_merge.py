@@ -4,10 +4,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from conftest import REPO, run_grpo, run_sft
@@ -145,7 +145,7 @@ def test_killed_before_it_is_whole_it_leaves_no_model_and_starts_over(adapter, m
     """What lies beside is no part of the next attempt."""
     argv = ["--model_name_or_path", adapter, "--output_dir", str(tmp_path / "out")]
     command = [sys.executable, "-c", KILLER, *argv]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300, env=os.environ)
+    done = forked.run(command)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert [p.name for p in tmp_path.iterdir()] == ["out.tmp"]
     (tmp_path / "out.tmp" / "chat_template.jinja").write_text("of another model")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from conftest import REPO, run_grpo, run_in_processes, run_ppo, run_sft
@@ -362,7 +363,7 @@ def launch(base, folder, *argv, killed_at=None):
         "24",
     ]
     command += ["--max_steps", "12", "--save_steps", "4", "--report_to", "none", "--output_dir", str(folder), *argv]
-    return subprocess.run(command, capture_output=True, text=True, cwd=REPO)
+    return forked.run(command)
 
 
 @pytest.mark.parametrize("moment, last_whole", [("step", 4), ("optimizer", 4), ("state", 4), ("last save", 12)])

@@ -2,15 +2,14 @@
 
 import importlib
 import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import forked
 import pytest
-from conftest import REPO, run_dpo, run_in_processes, run_sft
+from conftest import run_dpo, run_in_processes, run_sft
 from transformers import AutoTokenizer
 
 import data
@@ -315,7 +314,7 @@ def test_killed_it_goes_on_from_its_last_batch_and_ends_with_the_same_rows(
     argv = [*arguments, "--keep", "all", "--problems", "10", "--batch_size", "8"]
     run_sample(*argv, "--output", str(tmp_path / "whole.jsonl"))
     command = [sys.executable, "-c", KILLER_AT, *argv]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, env=os.environ)
+    done = forked.run(command)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     part = tmp_path / "out.part"
     assert not (tmp_path / "out.jsonl").exists() and len(part.read_text().splitlines()) == 1 + 4
@@ -335,7 +334,7 @@ def test_a_part_of_another_engine_is_not_gone_on_with(arguments, tmp_path, capsy
     """Half of the rows would be sampled otherwise than the summary says."""
     run_sample(*arguments, "--problems", "2", "--keep", "all", "--output", str(tmp_path / "whole.jsonl"))
     command = [sys.executable, "-c", KILLER, *arguments, "--problems", "2"]
-    subprocess.run(command, cwd=REPO, capture_output=True, timeout=120, env=os.environ)
+    forked.run(command)
     monkeypatch.setattr(sample, "engine_for", lambda *_: "vllm")
     with pytest.raises(SystemExit) as ended:
         run_sample(*arguments, "--problems", "2")
@@ -354,7 +353,7 @@ def test_a_part_of_another_run_is_not_gone_on_with(arguments, tmp_path, capsys):
 def test_killed_in_its_last_writing_it_leaves_no_output_and_samples_nothing_again(arguments, tmp_path, monkeypatch):
     argv = [*arguments, "--keep", "all", "--problems", "4"]
     command = [sys.executable, "-c", KILLER, *argv]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, env=os.environ)
+    done = forked.run(command)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert not (tmp_path / "out.jsonl").exists() and (tmp_path / "out.part").exists()
     monkeypatch.setattr(sampler, "load_model", lambda *_: pytest.fail("a model loads"))

@@ -23,7 +23,7 @@ ENDS_WITHIN_S = 60  # seconds after the other side was killed; measured: see doc
 # A machine with a disk of its own in the place of the folder; NFS isn't waited for
 UNSHARED = """
 import runpy, sys
-from recipes.shared import run_folder, terminal
+from recipes.shared import run_folder
 run_folder.SHARED_WITHIN_S = 2
 runpy.run_module("recipes.sft", run_name="__main__", alter_sys=True)
 """

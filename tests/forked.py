@@ -1,0 +1,154 @@
+"""Python commands as processes of their own, without the seconds of their imports.
+
+A fork server imports the recipes once; each command is forked from it, with its own arguments, environment, folder and output, and
+can be killed like any other process. What is tested of the start of Python itself, or of a launcher, uses subprocess.
+"""
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [f"recipes.{name}" for name in ("sft", "dpo", "grpo", "ppo", "reward_model", "evaluate", "sample", "merge", "r1")]
+    + ["recipes.preflight.questions", "matplotlib.figure", "transformers.models.qwen2.modeling_qwen2"]
+)
+
+
+class Popen:
+    """As subprocess.Popen: `command` is [sys.executable, "-m", module, ...] or [sys.executable, "-c", code, ...]."""
+
+    def __init__(self, command: list, *, env=None, cwd=REPO, stdout=None, stderr=None):
+        """stdout, stderr: an open file; None: this process's own."""
+        files = [os.dup(1 if stdout is None else stdout.fileno()), os.dup(2 if stderr is None else stderr.fileno())]
+        paths = [f"/proc/{os.getpid()}/fd/{fd}" for fd in files]
+        environment = dict(os.environ if env is None else env)
+        words = [str(word) for word in command[1:]]
+        self.process = CONTEXT.Process(target=_run, args=(words, environment, str(cwd), paths))
+        self.process.start()
+        self.pid = self.process.pid
+        self.files = files
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        self.process.join(0)
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("a forked command", timeout)
+        for fd in self.files:
+            os.close(fd)
+        self.files = []
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def run(command: list, *, env=None, cwd=REPO, timeout: float = 600) -> subprocess.CompletedProcess:
+    """A command to its end, with its output as text."""
+    return run_all([(command, env)], cwd=cwd, timeout=timeout)[0]
+
+
+def run_all(
+    commands: list[tuple[list, dict | None]], cwd=REPO, timeout: float = 600
+) -> list[subprocess.CompletedProcess]:
+    """Several commands beside each other, each with its environment, to their ends."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as files:
+        started = []
+        for n, (command, env) in enumerate(commands):
+            out, err = (files.enter_context(Path(folder, f"{n}.{kind}").open("w+")) for kind in ("out", "err"))
+            started.append((command, Popen(command, env=env, cwd=cwd, stdout=out, stderr=err), out, err))
+        done = []
+        for command, process, *outputs in started:
+            try:
+                code = process.wait(timeout)
+            finally:
+                if process.poll() is None:
+                    for _, other, *_ in started:
+                        other.kill()
+            for file in outputs:
+                file.seek(0)
+            done.append(subprocess.CompletedProcess(command, code, *(file.read() for file in outputs)))
+        return done
+
+
+def run_joined(module: str, *argv: str, processes: int, timeout: float = 600) -> list[subprocess.CompletedProcess]:
+    """A recipe as processes that are joined over gloo, with the environment that torchrun gives them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    ranks = [os.environ | shared | {"RANK": str(n), "LOCAL_RANK": str(n)} for n in range(processes)]
+    return run_all([([sys.executable, "-m", module, *argv], env) for env in ranks], timeout=timeout)
+
+
+class Here:
+    """In the place of `subprocess` in a process that was forked itself and has only imported so far: Popen forks once more."""
+
+    class Popen:
+        def __init__(self, command: list, env: dict):
+            sys.stdout.flush()
+            self.pid = os.fork()
+            if self.pid == 0:
+                _run([str(word) for word in command[1:]], env, str(REPO), [])
+
+        def wait(self) -> int:
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def _run(words: list[str], environment: dict, cwd: str, paths: list[str]) -> None:
+    """In the forked process: as `python <words>` in this folder, to the end of the process."""
+    for number, path in zip((1, 2), paths, strict=False):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.path.insert(0, cwd)
+    kind, what, *arguments = words
+    code = 0
+    try:
+        if kind == "-m":
+            sys.modules.pop(what, None)
+            sys.argv = [what, *arguments]
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = ["-c", *arguments]
+            exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
