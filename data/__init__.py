@@ -53,7 +53,7 @@ def load(name: str, split: str = "train", *, template: str | None = "chat", colu
     """Rows of TRL's prompt-only, prompt-completion or preference format, in the dataset's own order.
 
     name: a module of this package; a local .jsonl, .json, .csv or .parquet file; or a hub name such as "openai/gsm8k".
-    split: one of the dataset's SPLITS. A file holds one split, and is read whole whichever is named.
+    split: one of the dataset's SPLITS. A file holds one split, and all of it is read whichever is named.
     template: how a question becomes a prompt (data/_templates.py): "chat" gives messages, the others give text, and None
         leaves the messages as they are.
     columns: {ours: theirs}, such as {"answer": "my_gold"}, of a file or a hub set; what it doesn't name is found by name.
@@ -111,7 +111,7 @@ def _as_it_is(name: str, raw: Dataset) -> tuple[Dataset, str]:
         rows = rows.remove_columns("unreadable")
     others = [c for c in raw.column_names if c not in taken and c not in rows.column_names]
     return _source.beside(rows, raw.select_columns(others)), how + (
-        f", beside it {', '.join(others)}" if others else ""
+        f", and with it {', '.join(others)}" if others else ""
     )
 
 

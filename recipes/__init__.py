@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 
-# --json promises that standard output holds the result alone: what libraries, rewards and other processes print to it, some of
+# --json promises that standard output holds only the result: what libraries, rewards and other processes print to it, some of
 # them on import, goes to standard error. `python -m` has "-m" for the program's name while it looks for the module.
 RESULT = None
 if sys.argv[0] == "-m" and "--json" in sys.argv:

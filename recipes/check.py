@@ -13,6 +13,7 @@ Run: python -m recipes.check --config recipes/configs/grpo/tiny.yaml [--launch a
 """
 
 import argparse
+import re
 from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -49,17 +50,25 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def recipe_of(path: str | None) -> str:
-    """The recipe that a config is for: its folder's name, or else the only one that has all of its keys. Raises ValueError."""
+    """The recipe that a config is for. Raises ValueError.
+
+    It is its folder's name, or what its `# Launch:` line runs, or else the only one that has all of its keys.
+    """
     if path is None:
         raise ValueError(f"no --config: say --recipe, one of {', '.join(TRAINING)}")
     if (folder := Path(path).resolve().parent.name) in TRAINING:
         return folder
     try:
-        keys = set(yaml.safe_load(Path(path).read_text()) or {})
+        text = Path(path).read_text()
+        keys = set(yaml.safe_load(text) or {})
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"config={path!r} can't be read: {error}") from error
-    known = {r: {f.name for c in classes_of(import_module(f"recipes.{r}").main) for f in fields(c)} for r in TRAINING}
-    fitting = [recipe for recipe in TRAINING if keys <= known[recipe]]
+    fitting = sorted(set(re.findall(r"^#.*-m recipes\.(\w+)", text, re.MULTILINE)) & set(TRAINING))
+    if not fitting:
+        known = {
+            r: {f.name for c in classes_of(import_module(f"recipes.{r}").main) for f in fields(c)} for r in TRAINING
+        }
+        fitting = [recipe for recipe in TRAINING if keys <= known[recipe]]
     if len(fitting) != 1:
         what = f"fits {' and '.join(fitting)}" if fitting else "fits no recipe"
         raise ValueError(f"config={path!r} {what} by its keys: say --recipe, one of {', '.join(TRAINING)}")

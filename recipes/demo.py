@@ -27,7 +27,7 @@ def main() -> None:
         run("recipes.sft", "--config", BASE_CONFIG, "--resume_from_checkpoint", "true")
     stage("2/4  evaluating the base on held-out sums")
     base = evaluate(BASE)
-    stage("3/4  GRPO from rule-based rewards alone")
+    stage("3/4  GRPO, only from rule-based rewards")
     options = ["--output_dir", str(OUT / "grpo-tiny"), "--resume_from_checkpoint", "true", "--held_out", "0"]
     run("recipes.grpo", "--config", CONFIG, *options)
     stage("4/4  evaluating the trained model on the same sums")

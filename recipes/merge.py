@@ -79,11 +79,11 @@ def main(args: Merge, _config) -> None:
     model = model.merge_and_unload().to(dtype)
     for settings in (model.config, model.generation_config):  # for engines that don't go by the tokenizer
         settings.eos_token_id, settings.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
-    # written beside, and put in place whole: a folder that is there is a finished one
-    beside = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(beside, ignore_errors=True)  # of a merge that was killed
-    model.save_pretrained(beside)
-    tokenizer.save_pretrained(beside)
+    # written to another folder and then renamed: output_dir exists only when it is complete
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a merge that was killed
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
     weights = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in adapter.glob("adapter_model.*")}
     summary = {
         "recipe": "merge",
@@ -93,10 +93,10 @@ def main(args: Merge, _config) -> None:
         "base_revision": revision,
         "rounded_away": lost,
     }
-    run_folder.write_summary(str(beside), summary | run_folder.provenance())
+    run_folder.write_summary(str(temporary), summary | run_folder.provenance())
     if folder.exists():
         folder.rmdir()
-    beside.rename(folder)
+    temporary.rename(folder)
     say(f"{adapter} merged into {base}: saved to {folder}/")
 
 

@@ -45,7 +45,7 @@ REFUSED = {
     "bf16": "PPOTrainer has no mixed precision of its own: say dtype: bfloat16, or accelerate launch --mixed_precision bf16",
     "fp16": "PPOTrainer has no mixed precision of its own: say accelerate launch --mixed_precision fp16",
     "data_seed": "PPOTrainer shuffles by seed",
-    "neftune_noise_alpha": "PPOTrainer knows no noise",
+    "neftune_noise_alpha": "PPOTrainer doesn't support noise",
     "ref_adapter_name": "the base without its adapter is the reference",
     "model_adapter_name": "there is one adapter",
 }
@@ -59,7 +59,7 @@ class PPORecipe(arguments.RewardArgs):
         default_factory=dict, metadata={"help": "name -> weight, 0 to log only; the first one named is the accuracy"}
     )
     reward_model: str | None = field(default=None, metadata={"help": "a folder of recipes.reward_model, or a hub name"})
-    reward_model_weight: float = field(default=1.0, metadata={"help": "weight of its score beside the rewards"})
+    reward_model_weight: float = field(default=1.0, metadata={"help": "weight of its score among the rewards"})
     value_model: str | None = field(
         default=None, metadata={"help": "what the value model starts from; null: the reward model, or else the policy"}
     )

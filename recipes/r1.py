@@ -1,9 +1,9 @@
 """DeepSeek-R1's sequence of stages (arXiv 2501.12948, section 2.3) from one YAML file, each stage a recipe of its own.
 
 A stage is the command that anyone could type, through `launch` if there is one. Its result is in <output_dir>/<stage>/, and
-<stage>.json beside it keeps what that was made from: every key of its merged config, and a digest of each file or folder that
-they name. A stage whose result is there, and would be made from the same, is skipped; one that was stopped goes on; one
-whose inputs changed is run again, its old folder renamed. The code is no input, but its commit is in each summary.json:
+<stage>.json next to it keeps what that was made from: every key of its merged config, and a digest of each file or folder that
+they name. A stage whose result is there, and would be made from the same, is skipped; one that was stopped resumes; one
+whose inputs changed is run again, its old folder renamed. The code isn't an input, but its commit is in each summary.json:
 to run a finished stage again, remove its folder.
 
 stages:
@@ -109,7 +109,7 @@ def main(args: R1, _config) -> None:
         for stage in stages.values():
             stage.made_from(stages)  # refused now, not after hours
         if not args.dry_run:
-            held.enter_context(alone(out))
+            held.enter_context(only_one(out))
         unmade, failing = set(), False  # stages whose result is not what it will be
         for name, stage in stages.items():
             after = sorted(unmade & set(stage.takes.values()))
@@ -153,7 +153,7 @@ def look(stage: Stage, stages: dict[str, Stage], unmade: set[str]) -> bool:
 
 
 def run_stage(stage: Stage, stages: dict[str, Stage]) -> None:
-    """The stage's command, to its end. Ends this program when it fails; the same command then goes on from there."""
+    """The stage's command, to its end. Ends this program when it fails; the same command then resumes from there."""
     end_processes(stage.folder)
     if (state := stage.state(stages)) == "done":
         return  # by a process that a killed recipes.r1 had left
@@ -195,7 +195,7 @@ def end_processes(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(out: Path):
+def only_one(out: Path):
     """Raises ValueError when another process runs the stages of this folder. SIGTERM then ends this one in good order."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:

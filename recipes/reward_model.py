@@ -1,6 +1,6 @@
 """Reward models from preferences, at two levels.
 
-level: response  one score r for the whole response, and the loss -log sigmoid(r_chosen - r_rejected), as in InstructGPT
+level: response  one score r for the complete response, and the loss -log sigmoid(r_chosen - r_rejected), as in InstructGPT
                  (arXiv 2203.02155, eq. 1);
 level: step      Christiano et al. 2017 (arXiv 1706.03741, eq. 1): a score for each step of the completion, a token or a
                  line, whose sum is its return; P(chosen) is the softmax of the two returns, and the loss its cross-entropy.
@@ -110,7 +110,7 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     )
     if peft_config := model_loading.peft_config(model_args):
         peft_config.task_type = "SEQ_CLS" if args.level == "response" else "TOKEN_CLS"
-        # the new head is trained whole, and saved
+        # the new head is trained without an adapter, and saved
         peft_config.modules_to_save, peft_config.exclude_modules = (
             [*(peft_config.modules_to_save or []), "score"],
             ["score"],

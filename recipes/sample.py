@@ -9,7 +9,7 @@ Give it a GRPO run's YAML, as to recipes.evaluate, and say what to keep:
   completions earn the same has no contrast, and no row. For recipes.dpo.
 - all: every completion, with its rewards.
 Prompts are written as they were before the template, which is for the recipe that reads them to apply; a row's other
-columns, its gold above all, follow it. A run that was stopped goes on from its last batch when it is started again.
+columns, its gold above all, follow it. A run that was stopped resumes from its last batch when it is started again.
 vLLM samples where it is installed, on one GPU (`use_vllm: false`: never); else transformers; the summary, <output>.summary.json, says which.
 
 Run: python -m recipes.sample --config recipes/configs/grpo/tiny.yaml --problems 5000 --output outputs/traces.jsonl

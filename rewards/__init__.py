@@ -14,7 +14,7 @@ import pkgutil
 import traceback
 from pathlib import Path
 
-# what callers pass beside the dataset's columns: the first two always, completion_ids where there are tokens, the rest in training
+# what callers pass in addition to the dataset's columns: the first two always, completion_ids where there are tokens, the rest in training
 PASSED = ("completions", "prompts", "completion_ids", "prompt_ids", "trainer_state", "log_metric", "log_extra")
 ALWAYS = PASSED[:2]
 
@@ -36,7 +36,7 @@ def load(name: str, **options):
     """The reward function `name`, with its own options set, such as `load("think_format", prefilled_think=True)`.
 
     What it gives is held to its contract: RewardError for anything but a list of one finite number or None a completion, and for
-    an exception. Where its `of_gradable_rows` was set, as `recipes` does once broken rows are left out, also for None alone. Raises ValueError, naming the nearest one, when there is no such reward or no such
+    an exception. Where its `of_gradable_rows` was set, as `recipes` does once broken rows are left out, also for None only. Raises ValueError, naming the nearest one, when there is no such reward or no such
     option, and where its file can't be imported or its function can't be called as rewards are.
     """
     if name not in names():
@@ -48,7 +48,7 @@ def load(name: str, **options):
         if option not in defaults:
             raise ValueError(f"reward {name!r} has no option {option!r}: {_nearest(option, list(defaults))}")
         if type(value) is not type(defaults[option]):
-            raise ValueError(f"reward {name!r}: {option}={value!r} is no {type(defaults[option]).__name__}")
+            raise ValueError(f"reward {name!r}: {option}={value!r} isn't a {type(defaults[option]).__name__}")
 
     @functools.wraps(reward)
     def held_to_its_contract(completions, **given):

@@ -7,7 +7,7 @@ import sys
 from functools import lru_cache
 
 TIME_LIMIT_S = 5.0  # where the row gives none
-PACKAGES = {"numpy", "sortedcontainers", "solution"}  # that tests may import beside the standard library
+PACKAGES = {"numpy", "sortedcontainers", "solution"}  # that tests may import in addition to the standard library
 
 
 def usable(tests: dict | str | None) -> dict | None:

@@ -147,7 +147,7 @@ def main() -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--doctor", action="store_true", help="which isolation this machine gives")
     what.add_argument("--explain", action="store_true", help="why a completion earns what it does, test by test")
-    parser.add_argument("--completion", metavar="FILE", help="the whole completion, for --explain")
+    parser.add_argument("--completion", metavar="FILE", help="the complete completion, for --explain")
     parser.add_argument("--tests", metavar="FILE", help="the row's tests as JSON, for --explain")
     options = parser.parse_args()
     if options.doctor:

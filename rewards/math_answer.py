@@ -103,7 +103,7 @@ def compare(gold: str, found: str) -> Verdict:
         return Verdict(0.0, "refused", f"an answer of {len(found)} characters")
     try:
         return weigh(gold, found)
-    except UNFORESEEN as error:  # model text must not end a training run: it is no answer, and counted as refused
+    except UNFORESEEN as error:  # model text must not end a training run: it isn't an answer, and counted as refused
         return Verdict(0.0, "refused", f"reading it raised {type(error).__name__}")
 
 
@@ -161,7 +161,7 @@ def metrics(verdicts: list[Verdict], seconds: float) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Explain how a completion is scored.")
     parser.add_argument("--gold", required=True, help="the row's answer, as bare LaTeX or plain text")
-    parser.add_argument("--text", required=True, help="the whole completion")
+    parser.add_argument("--text", required=True, help="the complete completion")
     options = parser.parse_args()
     found, where = extract(options.text)
     (verdict,) = judge([options.text], [options.gold])

@@ -16,7 +16,7 @@ def overlong(
 ) -> list[float]:
     """0.0 to -1.0, by the number of tokens in `completion_ids`, the end token included, as TRL passes them.
 
-    max_length: tokens from which the whole penalty is due; the trainer's max_completion_length, or less.
+    max_length: tokens from which the full penalty is due; the trainer's max_completion_length, or less.
     cache: tokens before max_length over which the penalty grows.
     """
     if not 0 < cache <= max_length:

@@ -84,6 +84,13 @@ def shared_folder(tmp_path_factory) -> Path:
     return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kernels(tmp_path_factory) -> None:
+    """DeepSpeed's kernels are built once a session, away from the user's: a build that was killed leaves a lock, on which every
+    later run would wait for ever."""
+    os.environ["TORCH_EXTENSIONS_DIR"] = str(shared_folder(tmp_path_factory) / "kernels")
+
+
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> str:
     """The embedded base with random weights, for what asks nothing of them."""

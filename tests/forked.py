@@ -95,15 +95,20 @@ def run_all(
         return done
 
 
-def run_joined(module: str, *argv: str, processes: int, timeout: float = 600) -> list[subprocess.CompletedProcess]:
-    """A recipe as processes that are joined over gloo, with the environment that torchrun gives them."""
+def joined_environments(processes: int) -> list[dict]:
+    """What torchrun gives each of several processes, so that they find each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-    ranks = [os.environ | shared | {"RANK": str(n), "LOCAL_RANK": str(n)} for n in range(processes)]
-    return run_all([([sys.executable, "-m", module, *argv], env) for env in ranks], timeout=timeout)
+    return [os.environ | shared | {"RANK": str(n), "LOCAL_RANK": str(n)} for n in range(processes)]
+
+
+def run_joined(module: str, *argv: str, processes: int, timeout: float = 600) -> list[subprocess.CompletedProcess]:
+    """A recipe as processes that are joined over gloo."""
+    command = [sys.executable, "-m", module, *argv]
+    return run_all([(command, env) for env in joined_environments(processes)], timeout=timeout)
 
 
 class Here:

@@ -297,7 +297,7 @@ def test_a_launch_file_that_is_none_is_refused(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("just words\n")
     done = command("--config", TINY, "--launch", str(path))
-    assert done.returncode == 2 and "is no accelerate config" in done.stderr
+    assert done.returncode == 2 and "isn't an accelerate config" in done.stderr
 
 
 @pytest.mark.parametrize("recipe", TRAINING)

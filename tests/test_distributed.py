@@ -94,8 +94,7 @@ def launch(engine: str | None, commands: list[tuple], folder: Path) -> None:
     driver.write_text(DRIVER)
     start = ("-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/{engine}.yaml")
     start += ("--num_processes", "2", "--mixed_precision", "no", "--main_process_port", "0")
-    # DeepSpeed's kernels are built here: a build that was killed leaves a lock, on which every later run would wait for ever
-    environment = os.environ | {"PYTHONPATH": str(REPO), "TORCH_EXTENSIONS_DIR": str(folder.parent / "kernels")}
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
     argv = [sys.executable, *(start if engine else ()), str(driver), json.dumps(commands)]
     done = subprocess.run(argv, cwd=REPO, env=environment, capture_output=True, text=True, timeout=600)
     assert (done.returncode != 0) == commands[-1][-1], done.stderr[-6000:]

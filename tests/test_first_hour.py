@@ -85,7 +85,7 @@ def test_every_kind_of_rows(copy):
     assert "step 3/3" in prompts and "step 3/3" in shown and pairs.count("step 3/3") == 2
     assert re.search(r"reward math_answer \d+ golds earn 1", module) and "reward small_number" in module
     assert "read as data/differences.py" in module and "fail" not in module
-    assert "prompts with answers (prompt: prompt, answer: answer), beside it level" in check
+    assert "prompts with answers (prompt: prompt, answer: answer), and with it level" in check
 
 
 def test_rewards_of_ones_own(copy):

@@ -294,7 +294,7 @@ def test_killed_in_the_middle_of_a_stage_it_ends_as_if_it_had_not_been(here, fin
     again_made = [name] if only else NAMES[at:]
     assert started == again_made and times(out, *NAMES[:at]) == before, "what was finished is not redone"
     assert f"== {name}: stopped\n" in again and not list(out.glob("*.old-*"))
-    assert ("going on from" if name == "traces" else f"resuming {out / name} from {out / name}/checkpoint-") in again
+    assert ("resuming from" if name == "traces" else f"resuming {out / name} from {out / name}/checkpoint-") in again
     for made in again_made:
         assert figures(out, made) == figures(kept, made), made
         if made == "traces":

@@ -181,5 +181,5 @@ def test_options_are_set_when_a_reward_is_loaded():
         rewards.load("math_answer", answer=["5"])
     with pytest.raises(ValueError, match="'overlong' has no option 'completion_ids'"):
         rewards.load("overlong", completion_ids=None)
-    with pytest.raises(ValueError, match="binary='yes' is no bool"):
+    with pytest.raises(ValueError, match="binary='yes' isn't a bool"):
         rewards.load("code_tests", binary="yes")

@@ -175,7 +175,7 @@ def test_an_unknown_language_is_refused():
     for completions in ([""], [], [ENGLISH[0]]):
         with pytest.raises(ValueError, match=r"language='english' is not one of en, es, .*zh"):
             language_consistency(completions, language="english")
-    with pytest.raises(ValueError, match="language=3 is no str"):
+    with pytest.raises(ValueError, match="language=3 isn't a str"):
         rewards.load("language_consistency", language=3)
 
 

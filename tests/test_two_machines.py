@@ -97,7 +97,7 @@ class Machines:
                     *command,
                 ]
             environment = os.environ | {"GLOO_SOCKET_IFNAME": f"cable{rank}" if self.names else "lo"}
-            environment |= {"PYTHONPATH": str(REPO), "TORCH_EXTENSIONS_DIR": str(self.folder.parent / "kernels")}
+            environment |= {"PYTHONPATH": str(REPO)}
             if self.names:
                 command = ["ip", "netns", "exec", self.names[rank], *command]
             log = (self.folder.parent / f"machine{rank}.log").open("w")

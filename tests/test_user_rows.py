@@ -58,7 +58,7 @@ def test_columns_says_which_is_which_and_the_others_stay(tmp_path):
     columns = {"prompt": "frage", "answer": "meta.loesung", "length": "words"}
     rows, how = data.read(path, template=None, columns=columns)
     assert rows[0] == {"prompt": [ASK], "answer": "42", "length": 3, "meta": raw["meta"]}
-    assert how == "prompts with answers (prompt: prompt, answer: answer), beside it length, meta"
+    assert how == "prompts with answers (prompt: prompt, answer: answer), and with it length, meta"
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
@@ -79,7 +79,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, suffix):
 
 def test_a_worked_solution_with_its_hashes_is_still_gsm8ks(tmp_path):
     rows, how = data.read(jsonl(tmp_path, {"question": "What is 6 * 7?", "answer": "6 sevens.\n#### 42", "words": 3}))
-    assert rows[0]["answer"] == "42" and rows[0]["words"] == 3 and how == "gsm8k, beside it words"
+    assert rows[0]["answer"] == "42" and rows[0]["words"] == 3 and how == "gsm8k, and with it words"
 
 
 @pytest.mark.parametrize(

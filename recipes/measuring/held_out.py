@@ -57,7 +57,7 @@ class HeldOut:
         return self.rows and self._measured(sampler.load_model(self.model_args, self.training_args), None)
 
     def after(self, trainer, started_from_a_model: bool = True) -> dict | None:
-        """The metrics of what was saved, with its KL from the model it started from; the trainer can't go on after this."""
+        """The metrics of what was saved, with its KL from the model it started from; the trainer can't be used after this."""
         if self.rows is None:
             return None
         trainer.optimizer = trainer.lr_scheduler = None  # the models to load need the room of its states

@@ -25,7 +25,7 @@ class Engine:
             revision=None if adapter else model_args.model_revision,
             dtype=str(model_args.dtype or "auto"),
             trust_remote_code=training_args.trust_remote_code,
-            gpu_memory_utilization=0.9,  # the config's own is for a trainer beside it; here there is none
+            gpu_memory_utilization=0.9,  # the config's value leaves room for a trainer on the same GPU; here there is none
             max_model_len=training_args.vllm_max_model_length,
             tensor_parallel_size=training_args.vllm_tensor_parallel_size,
             seed=training_args.seed,

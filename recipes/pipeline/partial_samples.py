@@ -22,7 +22,9 @@ class PartialSamples:
         PartialState().wait_for_everyone()  # nobody writes before everybody has looked
         self.groups = max(0, len(lines) - 1)
         if self.groups < prompts:
-            self.groups -= self.groups % step  # whole batches alone, or those that follow would be others
+            self.groups -= (
+                self.groups % step
+            )  # only complete batches, or the following ones would be sampled differently
         if lines:
             before = json.loads(lines[0])["settings"]
             if changed := [k for k in {**before, **self.settings} if before.get(k) != self.settings.get(k)]:
@@ -33,7 +35,7 @@ class PartialSamples:
                 )
             if PartialState().is_main_process:  # a batch that was being written when the run was killed is dropped
                 run_folder.write_atomically(self.path, "".join(line + "\n" for line in lines[: 1 + self.groups]))
-            terminal.say(f"going on from {self.path}: {self.groups} prompts are sampled")
+            terminal.say(f"resuming from {self.path}: {self.groups} prompts are sampled")
 
     def open(self) -> None:
         if PartialState().is_main_process and not self.path.exists():

@@ -24,7 +24,7 @@ INPUT_KEYS = (
     "deepspeed",
 )  # files or folders
 ONE_PROCESS = ("merge",)  # whatever the launch file says
-STARTS_OVER = ("merge", "ppo")  # no way to go on from where they were stopped
+STARTS_OVER = ("merge", "ppo")  # they can't resume
 
 
 @dataclass(kw_only=True)
@@ -62,7 +62,7 @@ class Stage:
         return (["--config", self.config] if self.config else []) + pairs
 
     def command(self, stages: dict[str, "Stage"]) -> list[str]:
-        """As it is typed; it goes on from where it was stopped, where the recipe can."""
+        """As it is typed; it resumes, where the recipe can."""
         start = ["accelerate", "launch", "--config_file", self.launch] if self.launch else ["python"]
         resume = [] if self.recipe in (*RESULTS, *STARTS_OVER) else ["--resume_from_checkpoint", "true"]
         return [*start, "-m", f"recipes.{self.recipe}", *self.arguments(stages), *resume]
@@ -104,7 +104,7 @@ class Stage:
         return json.loads(json.dumps(made))  # as it is read back
 
     def state(self, stages: dict[str, "Stage"]) -> str:
-        """One of "done", "stopped" (its folder can be gone on with), "new", or why its folder is of no use any more."""
+        """One of "done", "stopped" (it can resume), "new", or why its result can't be used any more."""
         if not self.folder.exists():
             return "new"
         if not self.record.exists():
@@ -149,7 +149,7 @@ def as_text(value) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder, that of its own files' names and contents, of those over 1 MB the size alone.
+    """SHA-256 of a file; of a folder, that of its own files' names and contents, of those over 1 MB only the size.
 
     A run's folder holds its summary.json, which no other run's is equal to.
     """

@@ -129,7 +129,7 @@ def disk(config: RunConfig, found: Findings) -> None:
     count = (
         0 if config["save_strategy"] == "no" else math.ceil(found.steps / every)
     )  # the Trainer saves the last step too
-    count = min(count, limit + 1) if limit else count  # the oldest goes when the newest is whole
+    count = min(count, limit + 1) if limit else count  # the oldest is removed when the newest is complete
     size = count * (model + states) + model
     folder = Path(config["output_dir"] or ".").resolve()
     folder = next(p for p in (folder, *folder.parents) if p.exists())

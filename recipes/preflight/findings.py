@@ -84,5 +84,5 @@ def own_mixed_precision(config: RunConfig) -> str | None:
 
 
 def mixed_precision(config: RunConfig) -> str | None:
-    """The dtype of autocast, or under DeepSpeed of the whole model."""
+    """The dtype of autocast, or under DeepSpeed of the model itself."""
     return {"bf16": "bfloat16", "fp16": "float16"}.get(own_mixed_precision(config) or config.launch.mixed_precision)

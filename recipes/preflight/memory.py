@@ -22,7 +22,7 @@ GIB = 2**30
 ADAM_STATES = 2  # a mean and a variance for each weight that is trained
 # nf4: half a byte a weight; a scale for each 64 of them, of 4 bytes, or quantised again to 1 (and 4 bytes for 256 of those)
 NF4, NF4_NESTED = 0.5 + 4 / 64, 0.5 + 1 / 64 + 4 / (64 * 256)
-# DeepSpeed's defaults, in elements, which the launch files leave alone
+# DeepSpeed's defaults, in elements, which the launch files don't change
 BUCKET, MAX_LIVE = 5e8, 1e9
 
 
@@ -84,7 +84,7 @@ def estimate(work: Workload) -> Estimate:
 def model_states(
     work: Workload, models: list, frozen: int, pure: torch.dtype | None, result: Estimate
 ) -> tuple[Counter, ...]:
-    """What is there on each device through the whole work, while the loss is computed, and while the weights are updated."""
+    """What each device holds during the complete run, while the loss is computed, and while the weights are updated."""
     weights, n = sum(bytes_of(work, model) for model in models), work.processes
     gradients = sum(p.numel() * p.element_size() for model in models for p in model.parameters() if p.requires_grad)
     always = Counter(weights=weights, frozen_models=frozen, optimizer=ADAM_STATES * gradients)

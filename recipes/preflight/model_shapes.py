@@ -99,7 +99,7 @@ def make(work: Workload, config, head: str):
         if work.checkpointing:
             model.enable_input_require_grads()
         peft_config = copy.copy(work.peft_config)
-        if head == "score":  # the new head is trained whole
+        if head == "score":  # the new head is trained without an adapter
             peft_config.task_type = "TOKEN_CLS" if work.step_level else "SEQ_CLS"
             peft_config.modules_to_save, peft_config.exclude_modules = ["score"], ["score"]
         model = get_peft_model(model, peft_config)

@@ -146,7 +146,7 @@ def sampling_memory(work: Workload, model, pure) -> Counter:
     if work.vllm:
         parts = Counter()  # in its own memory, or on other devices
     if work.sharding in ("zero3", "fsdp"):
-        parts["gathered"] = bytes_of(work, model)  # the whole model, to sample from, or to send to vLLM
+        parts["gathered"] = bytes_of(work, model)  # the complete model, to sample from, or to send to vLLM
     if work.recipe == "ppo":  # it keeps every step's, stacks them, and joins the batches
         parts["logits"] = 3 * work.sampled * work.completion * config.vocab_size * 4
     return parts

@@ -158,7 +158,7 @@ def template(config: RunConfig, found: Findings) -> None:
         if found.tokenizer.eos_token not in turn.rpartition("a")[2]:
             found.say(
                 "warn", "prompt", f"{end}; the template doesn't end a turn with the tokenizer's end token "
-                f"{found.tokenizer.eos_token!r}: sampling goes by that token alone"
+                f"{found.tokenizer.eos_token!r}: sampling goes only by that token"
             )  # fmt: skip
             return
     found.say("pass", "prompt", end)

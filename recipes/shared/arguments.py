@@ -57,7 +57,7 @@ class RewardArgs(DatasetArgs):
     rewards: dict[str, float] = field(metadata={"help": "name -> weight; the first one named is the accuracy"})
     reward_options: dict[str, dict] = field(
         default_factory=dict,
-        metadata={"help": "reward -> what it takes beside columns, such as {code_tests: {binary: true}}"},
+        metadata={"help": "reward -> its options, such as {code_tests: {binary: true}}"},
     )
     max_prompt_length: int | None = field(
         default=None, metadata={"help": "rows with longer prompts, in tokens, are left out and counted"}

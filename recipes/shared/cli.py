@@ -47,6 +47,10 @@ def parse(
                 made.append(c(**{k: v for k, v in config.given.items() if k in names}))
             except (TypeError, ImportError) as error:  # refused by the dataclass: say it as a misconfiguration
                 raise ValueError(f"{c.__name__}: {error}") from error
+            except ValueError as error:
+                if "use_cpu" not in str(error):
+                    raise
+                raise ValueError("there is no GPU here: add use_cpu: true to run on the CPU") from error
     return *made, config
 
 
@@ -165,7 +169,7 @@ def _valid(key, value, fields, hints, where, text=False):
         attempts = [str(value).lower()]
     for attempt in attempts:
         if isinstance(attempt, bool) and bool not in kinds and typing.Any not in kinds:
-            continue  # true is no number and no word
+            continue  # true is neither a number nor a word
         try:
             result = TypeAdapter(hint).validate_python(attempt)
             break

@@ -59,7 +59,7 @@ def plot(history: list[dict], rewards: list[str], path: Path, title: str, extra:
 
 
 def over_optimisation(history: list[dict], accuracy: str, path: Path) -> None:
-    """How far a reward model's score and the true reward part as the run goes on (arXiv 2210.10760)."""
+    """How a reward model's score and the true reward diverge over the run (arXiv 2210.10760)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")

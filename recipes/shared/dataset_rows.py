@@ -77,7 +77,7 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
         values = reward(completions=empty, **columns)
         ungradable[reward.__name__] = {i for i, value in enumerate(values) if value is None}
     for reward in reward_funcs:
-        reward.of_gradable_rows = True  # from here on: None alone would be the reward's fault
+        reward.of_gradable_rows = True  # from here on, nothing but None is the reward's fault
     too_long = set()
     if max_prompt_length is not None:
         lengths = map(len, prompt_ids(rows["prompt"], tokenizer))
@@ -93,7 +93,7 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
 
 
 def reward_columns(rows: datasets.Dataset) -> dict[str, list]:
-    """What a reward gets of each row beside its completion: the columns, and `prompts`, as TRL's trainers pass them."""
+    """What a reward gets of each row in addition to its completion: the columns, and `prompts`, as TRL's trainers pass them."""
     kept = [c for c in rows.column_names if c not in ("prompt", "completion", "unreadable")]
     return {c: list(rows[c]) for c in kept} | {"prompts": list(rows["prompt"])}
 
@@ -122,12 +122,16 @@ def usable_demonstrations(rows: datasets.Dataset, tokenizer, max_length: int | N
     _need(rows, "completion")
     columns = zip(rows["prompt"], rows["completion"], strict=True)
     broken = {i for i, (prompt, completion) in enumerate(columns) if not (prompt and text_of(completion))}
-    whole = [i for i in range(len(rows)) if i not in broken]
+    complete = [i for i in range(len(rows)) if i not in broken]
     return _leave_out(
         rows,
         *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "have no prompt or no completion", broken),
-        ("too_long", f"are longer than max_length={max_length} tokens", _too_long(rows, whole, tokenizer, max_length)),
+        (
+            "too_long",
+            f"are longer than max_length={max_length} tokens",
+            _too_long(rows, complete, tokenizer, max_length),
+        ),
     )
 
 
@@ -143,15 +147,19 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
     broken = {
         i for i, (prompt, pair) in enumerate(zip(rows["prompt"], pairs, strict=True)) if not (prompt and all(pair))
     }
-    whole = [i for i in range(len(rows)) if i not in broken]
-    tokens = [completion_ids([pairs[i][side] for i in whole], tokenizer) if whole else [] for side in (0, 1)]
-    equal = {i for i, chosen, rejected in zip(whole, *tokens, strict=True) if chosen == rejected}
+    complete = [i for i in range(len(rows)) if i not in broken]
+    tokens = [completion_ids([pairs[i][side] for i in complete], tokenizer) if complete else [] for side in (0, 1)]
+    equal = {i for i, chosen, rejected in zip(complete, *tokens, strict=True) if chosen == rejected}
     return _leave_out(
         rows,
         *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "lack a prompt or one of two answers", broken),
         ("equal", "have equal answers, chosen and rejected", equal),
-        ("too_long", f"are longer than max_length={max_length} tokens", _too_long(rows, whole, tokenizer, max_length)),
+        (
+            "too_long",
+            f"are longer than max_length={max_length} tokens",
+            _too_long(rows, complete, tokenizer, max_length),
+        ),
     )
 
 
@@ -173,15 +181,15 @@ def text_of(answer: str | list[dict] | None) -> str:
     return answer if isinstance(answer, str) else answer[-1]["content"] if answer else ""
 
 
-def _too_long(rows: datasets.Dataset, whole: list[int], tokenizer, max_length: int | None) -> set[int]:
-    if max_length is None or not whole:
+def _too_long(rows: datasets.Dataset, complete: list[int], tokenizer, max_length: int | None) -> set[int]:
+    if max_length is None or not complete:
         return set()
-    rows = rows.select(whole)
+    rows = rows.select(complete)
     totals = list(map(len, prompt_ids(rows["prompt"], tokenizer)))
     answers = [c for c in ("completion", "chosen", "rejected") if c in rows.column_names]
     lengths = [list(map(len, completion_ids(rows[c], tokenizer))) for c in answers]
     totals = [total + max(n[i] for n in lengths) for i, total in enumerate(totals)]
-    return {i for i, total in zip(whole, totals, strict=True) if total > max_length}
+    return {i for i, total in zip(complete, totals, strict=True) if total > max_length}
 
 
 class Counts(dict):

@@ -1,4 +1,4 @@
-"""An interrupted run: Ctrl-C, SIGTERM from a preempting scheduler, a full disk. Each ends in one line that says how to go on."""
+"""An interrupted run: Ctrl-C, SIGTERM from a preempting scheduler, a full disk. Each ends in one line that says how to resume."""
 
 import contextlib
 import errno
@@ -60,7 +60,7 @@ class Interruption(TrainerCallback):
             step, folder = trainer.state.global_step, trainer.args.output_dir
             name = signal.Signals(callback.received).name
             say(
-                f"{name}: stopped in {folder}/checkpoint-{step}; to go on, repeat the command with --resume_from_checkpoint true"
+                f"{name}: stopped in {folder}/checkpoint-{step}; to resume, repeat the command with --resume_from_checkpoint true"
             )
             leave()
             sys.exit(128 + callback.received)

@@ -23,12 +23,12 @@ class Launch:
 
     @classmethod
     def of_file(cls, path: str) -> "Launch":
-        """Raises ValueError where it is no accelerate config."""
+        """Raises ValueError where it isn't an accelerate config."""
         try:
             content = yaml.safe_load(Path(path).read_text())
             kind = content["distributed_type"]
         except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-            raise ValueError(f"launch={path!r} is no accelerate config ({error!r})") from error
+            raise ValueError(f"launch={path!r} isn't an accelerate config ({error!r})") from error
         deepspeed, count = content.get("deepspeed_config") or {}, content.get("num_processes", 1)
         sharding = {"FSDP": "fsdp"}.get(kind, "ddp" if count > 1 else "none")
         if kind == "DEEPSPEED":
@@ -81,5 +81,5 @@ def _zero(deepspeed: str | dict) -> str:
         content = deepspeed if isinstance(deepspeed, dict) else json.loads(Path(deepspeed).read_text())
         stage = (content.get("zero_optimization") or {}).get("stage", 0)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"deepspeed={deepspeed!r} is no DeepSpeed config ({error})") from error
+        raise ValueError(f"deepspeed={deepspeed!r} isn't a DeepSpeed config ({error})") from error
     return f"zero{stage}" if stage else "none"

@@ -80,7 +80,7 @@ def peft_config(model_args):
 
 
 def spare_copies(model) -> None:
-    """Give the language model head contiguous input. On a CPU, torch copies its whole weight once a row otherwise.
+    """Give the language model head contiguous input. On a CPU, torch otherwise copies all of its weight once a row.
 
     Where a model keeps the last position only (`logits_to_keep`), the head gets a slice, and matmul takes the batched way:
     64 prompts of SmolLM2-135M copy 3.6 GB in bfloat16 to make the first token.

@@ -50,9 +50,9 @@ class Scorer(torch.nn.Module):
     base_model_prefix = "backbone"
 
     def __init__(self, columns: dict[str, list], tokenizer, rewards: dict, weights: dict[str, float]):
-        """columns: of the whole dataset. rewards: name -> reward function, or a ModelReward. weights: of the same names.
+        """columns: of all rows of the dataset. rewards: name -> reward function, or a ModelReward. weights: of the same names.
 
-        A None is no reward: 0 in the sum, and no part of its reward's mean, as GRPOTrainer has it.
+        A None isn't a reward: 0 in the sum, and left out of its reward's mean, as GRPOTrainer has it.
         """
         super().__init__()
         self.columns, self.tokenizer, self.rewards, self.weights = columns, tokenizer, rewards, weights
@@ -177,7 +177,7 @@ class RewardedPPOTrainer(PPOTrainer):
         return optimizer
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """The policy alone; TRL's own way to it fails under DeepSpeed, where it puts the policy in the engine's place."""
+        """Only the policy; TRL's own way to it fails under DeepSpeed, where it puts the policy in the engine's place."""
         if not self.is_deepspeed_enabled:
             return super().save_model(output_dir, _internal_call)
         state, engine = self.accelerator.get_state_dict(self.model), self.model  # gathers: every process takes part
@@ -189,6 +189,7 @@ class RewardedPPOTrainer(PPOTrainer):
 
     def train(self, resume_from_checkpoint=None):
         """TRL's, with its two garbage collections a step kept from what was there before, such as every import."""
+        self.accelerator.print = lambda *_, **__: None  # it says "===training policy==="
         gc.collect()
         gc.freeze()
         try:

@@ -25,7 +25,7 @@ BINS = 10
 
 @dataclass
 class Kind:
-    """What a reward model's scores mean; kept beside its weights."""
+    """What a reward model's scores mean; kept in the folder of its weights."""
 
     level: str = "response"
     step_unit: str = "token"
@@ -139,7 +139,7 @@ def score(model, kind: Kind, ends_line, prompts: list[list[int]], completions: l
 
 
 def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dict:
-    """How well the scores of held-out pairs agree with the preferences. Every process does its share and gets the whole.
+    """How well the scores of held-out pairs agree with the preferences. Every process does its share and gets all results.
 
     pair_accuracy: share of pairs whose chosen answer has the higher return, ties counting half.
     calibration_error: the expected calibration error (arXiv 1706.04599) of P(chosen) = sigmoid of the difference, over 10 bins.

@@ -99,8 +99,8 @@ def refuse(folder: Path, resume: str | None, settings: dict) -> bool:
 def check_shared(folder: Path) -> None:
     """Refuse a folder that isn't the same one on every machine, on all of them. Raises ValueError.
 
-    Each process writes its own part of a checkpoint: on disks of their own, no machine would ever hold a whole one, and
-    the main process would take the parts that it has for what a killed run left behind, and remove them.
+    Each process writes its own part of a checkpoint. On separate disks no machine would ever hold a complete one, and the
+    main process would mistake the parts that it sees for what a killed run left, and remove them.
     """
     if PartialState().num_processes == 1:
         return

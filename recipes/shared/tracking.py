@@ -60,7 +60,7 @@ def _why_offline(wandb) -> str | None:
             return
         reached.set()
 
-    # a thread, because a name lookup knows no timeout
+    # a thread, because a name lookup doesn't support a timeout
     thread = threading.Thread(target=reach, daemon=True)
     thread.start()
     thread.join(WANDB_REACH_S)
@@ -183,7 +183,7 @@ def follow(trainer, shown: dict[str, str], args, model_args) -> dict:
 
 
 class WandbConfig(TrainerCallback):
-    """The recipe's own settings, the model's, and where the code came from, beside the trainer's in W&B's config."""
+    """The recipe's own settings, the model's, and where the code came from, added to the trainer's in W&B's config."""
 
     def __init__(self, settings: dict):
         self.settings = settings

@@ -210,7 +210,7 @@ def same_parts(g: Node, a: Node) -> bool | None:
     roots = any(
         len({name.partition("_")[0] for name in names}) == 1 for names, n in zip(labels, named, strict=True) if n
     )
-    if named[0] != named[1] and not (roots and not tags):  # y=2, x=1 is (1,2); x_1=3, x_2=-3 is no pair
+    if named[0] != named[1] and not (roots and not tags):  # y=2, x=1 is (1,2); x_1=3, x_2=-3 isn't a pair
         names, parts, other = (labels[0], g.parts, a.parts) if named[0] else (labels[1], a.parts, g.parts)
         orders = [by_name(names, parts), parts if set(names) - set("xyz") else ()]  # n=5, k=2 as (5,2) or (2,5)
         return some(all_same(*((order, other) if named[0] else (other, order))) for order in orders)
@@ -233,7 +233,7 @@ def by_name(names: list[str], parts: tuple) -> tuple:
 
 
 def same_relation(g: Node, a: Node) -> bool | None:
-    """Equations against equations or values; inequalities that are no sets of one variable."""
+    """Equations against equations or values; inequalities that aren't sets of one variable."""
     if g.kind == a.kind == "relation":
         if g.tag == a.tag == "=":
             return same_equation(g, a)
@@ -246,13 +246,13 @@ def same_relation(g: Node, a: Node) -> bool | None:
         return False  # 2x+3y=6 has no value
     letters = [letter for name in names for letter in name.split(",")]
     if len(letters) > 1 and set(letters) <= set("xyz") and letters != sorted(letters):
-        return False  # (y,x)=(1,2) is no plain (1,2)
+        return False  # (y,x)=(1,2) isn't a plain (1,2)
     left, right = (sides_with_values(n, loose=n is a) for n in (g, a))
     return every(same(x, y) for x in left for y in right)  # 2+2=4 is 4; 3=4 is nothing
 
 
 def sides_with_values(node: Node, loose: bool) -> tuple[Node, ...]:
-    """What is said of a name: 5 of x = y = 5; what is no such equation, as it is."""
+    """What is said of a name: 5 of x = y = 5; anything else, as it is."""
     if node.kind != "relation":
         return (node,)
     named = [label(part, loose) is not None for part in node.parts[:-1]]

@@ -105,7 +105,7 @@ def whole(x) -> int:
         number = round(ends_of(x)[0])
         if number >= 0 and nothing(x - number):
             return number
-    raise Undefined("a factorial or binomial of no whole number")
+    raise Undefined("a factorial or binomial of something other than an integer")
 
 
 def ends_of(x) -> tuple[Fraction, Fraction]:
@@ -188,7 +188,7 @@ def real_function(name: str, x):
     if name in ("floor", "ceil"):
         ends = {getattr(math, name)(end) for end in ends_of(x)}
         if len(ends) > 1:
-            raise Undefined("maybe a whole number")
+            raise Undefined("maybe an integer")
         return IV.mpf(ends.pop())
     up, down = IV.exp(x), IV.exp(-x)
     if name == "sinh":

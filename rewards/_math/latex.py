@@ -101,7 +101,7 @@ def whole(token: str) -> bool:
 
 
 class Parser:
-    """Recursive descent over tokens. Raises Malformed for what is no formula, Unsupported for one of another kind."""
+    """Recursive descent over tokens. Raises Malformed for what isn't a formula, Unsupported for one of another kind."""
 
     def __init__(self, tokens: list[str]):
         self.tokens, self.i, self.bars = tokens, 0, 0
@@ -161,7 +161,7 @@ class Parser:
                     raise Malformed("two numbers side by side")
                 if (
                     is_number(token) and before.isalpha() and before != "i"
-                ):  # E2 is no product of E and 2, nor 0x2f1 zero
+                ):  # E2 isn't a product of E and 2, nor 0x2f1 zero
                     raise Unsupported("a digit behind a letter")
                 factors.append(self.factor())
             else:

@@ -56,7 +56,7 @@ def read(answer: str) -> Node:
     ):
         return in_words(s)
     if r"\ldots" in s:
-        raise Malformed("what goes on without an end")
+        raise Malformed("it continues without an end")
     if "(" not in s and "[" not in s and r"\{" not in s:  # inside brackets 1,234 is two numbers
         s = THOUSANDS.sub(lambda m: m[0].replace(",", ""), s)
     tokens = tokenize(s)

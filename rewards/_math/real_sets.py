@@ -103,7 +103,7 @@ def half_lines(relation: Node) -> tuple[str, list] | None:
 
 
 def merge(intervals: list) -> list | None:
-    """Intervals sorted and joined where they overlap; None when an end is no number."""
+    """Intervals sorted and joined where they overlap; None when an end isn't a number."""
     found = []
     for low, high, brackets in intervals:
         if any(end.kind != "infinity" and (end.form is None or sign(end.form) is None) for end in (low, high)):

@@ -93,11 +93,11 @@ FILLING = set(
 def unit(phrase: str, singular: bool = False) -> tuple[int, str]:
     """What multiplies a value, and its unit, of the words behind it; a unit of "" where they name none.
 
-    singular: the value is at most one, so that its noun needs no plural. Raises Malformed for what is no unit.
+    singular: the value is at most one, so that its noun needs no plural. Raises Malformed for what isn't a unit.
     """
     text = phrase.lower().replace(".", "").replace("\0", " ").replace("per cent", "percent")
     if text.count("%") > 1 or re.search("[^a-z%/23^{} '()*-]", text):
-        raise Malformed(f"{text.strip()[:40]!r} is no unit")
+        raise Malformed(f"{text.strip()[:40]!r} isn't a unit")
     words = re.findall("[a-z%']+|[/23]", text)
     factor = 1
     while words and (multiple := MULTIPLES.get(words[0], MULTIPLES.get(words[0].removesuffix("s")))):
@@ -121,7 +121,7 @@ def unit(phrase: str, singular: bool = False) -> tuple[int, str]:
     if noun and not (
         noun in SINGULAR or noun == "%" or noun.startswith("degree") or singular or (noun[-1] == "s" and len(noun) > 2)
     ):
-        raise Malformed(f"{noun!r} is no unit that is known")
+        raise Malformed(f"{noun!r} isn't a unit that is known")
     powers = [POWERS[w] for w in words if w in POWERS] + [power] * bool(power)
     plain = [
         "/"

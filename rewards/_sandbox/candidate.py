@@ -1,4 +1,4 @@
-"""A whole program in a process of its own, on real stdin and stdout. What it is to print never reaches that process."""
+"""A complete program in a process of its own, on real stdin and stdout. What it is to print never reaches that process."""
 
 import atexit
 import builtins

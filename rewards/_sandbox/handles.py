@@ -131,7 +131,7 @@ class _Attributes:
 
 
 class Proxy(_Attributes):
-    """A handle on an object that is no plain data."""
+    """A handle on an object that isn't plain data."""
 
     __slots__ = ()
     __array_ufunc__ = None  # or an empty array would compare itself with it

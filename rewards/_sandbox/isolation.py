@@ -74,7 +74,7 @@ PACKAGES = (
     "numpy",
     "numpy.libs",
     "sortedcontainers",
-)  # importable beside the standard library, where they are installed
+)  # importable in addition to the standard library, where they are installed
 
 
 def mount(source: str, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Which names of a row's tests are the candidate's: by the text of the tests alone, whatever a candidate says.
+"""Which names of a row's tests are the candidate's: only by the text of the tests, whatever a candidate says.
 
 A builtin, and what the prelude gives, stay Python's and the prelude's own, or a test's `abs` or `encode` would be the
 candidate's: unless the tests evidently test it. With `check(f)` or `candidate = f`, what is under test is f, and no

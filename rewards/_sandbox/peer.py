@@ -75,7 +75,7 @@ class Peer(Session):
             return plain.__new__(kind, values[1])
         if what == "object" and plain is None:
             return object.__new__(kind)
-        raise ValueError(f"{what!r} is no kind of object")
+        raise ValueError(f"{what!r} isn't a kind of object")
 
     def extended(self, node: list, built: dict[int, object]) -> object:
         number, place = node[2], node[3]

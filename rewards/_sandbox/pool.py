@@ -122,7 +122,7 @@ class Pool:
             self.close()
             reasons = "; ".join(f"{tier}: {why}" for tier, why in self.report["refused"].items())
             raise NoIsolation(
-                f"this machine allows no isolation ({reasons}). Any of these mends it: run as root, allow unprivileged user "
+                f"this machine allows no isolation ({reasons}). Any of these helps: run as root, allow unprivileged user "
                 "namespaces (sysctl), or take a container runtime whose seccomp profile lets Landlock through"
             )
 

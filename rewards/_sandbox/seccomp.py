@@ -91,7 +91,7 @@ def main_filter() -> bytes:
 def confined_filter(landlock_version: int) -> bytes:
     """On top, where there are no namespaces: no new process, no signal, no change to a file's metadata.
 
-    Landlock knows no process tree to kill, guards no signals before its version 6, and no metadata in any; before its
+    Landlock can't kill a process tree, guards no signals before its version 6, and no metadata in any; before its
     version 3 it lets files be truncated, so there nothing may be opened for writing at all.
     """
     numbers, arch, _ = syscalls.of_this_machine()

@@ -1,6 +1,6 @@
 """One end of the connection between a candidate and its tests: the same for both, but for what each may ask for.
 
-Questions and answers nest: a callback may call the candidate again. Every object that is no plain data has a number, and
+Questions and answers nest: a callback may call the candidate again. Every object that isn't plain data has a number, and
 crosses as a handle: "mine" to the sender, "yours" when it is sent back. Instances of the classes that both ends have from
 the prelude cross with their attributes, and are rebuilt from the receiver's own class.
 """

@@ -4,7 +4,7 @@ Never pickle: whoever unpickles runs what the sender wrote. A value is a scalar,
 nothing is nested, a linked list of any length and a graph with cycles cross, and what is shared stays shared. A node is
 [tag, values in it, ...]. Types are exact: a tuple stays a tuple, an integer key stays an integer.
 
-What both ends hold a copy of has a number: sent again, it is the same object, brought up to date. What is no plain data
+What both ends hold a copy of has a number: sent again, it is the same object, brought up to date. What isn't plain data
 stays where it is, and crosses as a handle (session.py).
 """
 
@@ -63,7 +63,7 @@ _built_classes: dict[type, tuple[str, str] | None] = {}
 
 
 class Closed(BaseException):
-    """The other end is gone, or sends what is no message. No test catches it by `except Exception`."""
+    """The other end is gone, or sends something other than a message. No test catches it by `except Exception`."""
 
 
 def send(fd: int, message: dict) -> None:
@@ -102,7 +102,7 @@ def _read(fd: int, count: int) -> bytes:
 
 
 def pack(value: object, node_of: Callable) -> tuple[object, list]:
-    """(the value, nodes): `node_of(value, item)` makes the node of what is no scalar, `item` the place of what is in it."""
+    """(the value, nodes): `node_of(value, item)` makes the node of what isn't a scalar, `item` the place of what is in it."""
     values: list[object] = []  # keeps them alive, so that no id is taken twice
     places: dict[int, int] = {}
 
@@ -185,7 +185,7 @@ def build(node: list, values: list) -> object:
         if name in (("datetime", "time"), ("datetime", "datetime")):
             return kind(*values[:-1], fold=values[-1])
         return kind(*values)
-    raise ValueError(f"{tag!r} is no kind of data")
+    raise ValueError(f"{tag!r} isn't a kind of data")
 
 
 # -- what both ends hold a copy of: each brought up to date where the other has changed it
@@ -234,7 +234,7 @@ def state(value: object) -> list:
             return [bytes(value)] if base is bytearray else list(base.__iter__(value))
     if is_array(value):
         return [value.tobytes()]
-    raise TypeError(f"{type(value).__name__} is no plain data")
+    raise TypeError(f"{type(value).__name__} isn't plain data")
 
 
 def same_state(before: list, after: list) -> bool:
