@@ -120,6 +120,7 @@ def grpo_trainer(folder, model, rewards=lambda completions, **_: [0.0] * len(com
     )
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     "scale_rewards, weights, rewards, want",
     [
@@ -455,6 +456,7 @@ def test_the_clipped_objective_in_ppo(tmp_path, monkeypatch, p, losses, slopes, 
 # preferences
 
 
+@pytest.mark.trains
 def test_the_loss_of_a_reward_model(tmp_path):
     """Bradley and Terry's, as in 2203.02155, eq. 1: -ln sigmoid(r_chosen - r_rejected); r is the last token's.
 
@@ -476,7 +478,7 @@ def test_the_loss_of_a_reward_model(tmp_path):
 
 def test_the_return_of_a_trajectory():
     """1706.03741, eq. 1: what is compared is the sum of a trajectory's rewards: 1 + 3 = 4, 5 - 2 + 0.5 = 3.5."""
-    from recipes.reward_model import trajectory_return
+    from recipes.shared.reward_models import trajectory_return
 
     scores = torch.tensor([[9.0, 1.0, 3.0, 9.0], [9.0, 5.0, -2.0, 0.5]])
     mask = torch.tensor([[False, True, True, False], [False, True, True, True]])
@@ -506,6 +508,7 @@ def test_the_loss_of_a_step_reward_model(tmp_path):
     assert trainer.compute_loss(trainer.model, inputs).item() == near(1.081077)
 
 
+@pytest.mark.trains
 def test_the_loss_of_dpo(tmp_path):
     """2305.18290, eq. 7: -ln sigmoid(beta D), D = ln(p/ref)(chosen) - ln(p/ref)(rejected), of the completion's tokens.
 

@@ -9,6 +9,8 @@ import sys
 import pytest
 from conftest import REPO, run_sft
 
+pytestmark = pytest.mark.launches
+
 
 def benchmark(name: str, *argv: str) -> str:
     command = [sys.executable, f"benchmarks/{name}.py", *argv]

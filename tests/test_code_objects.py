@@ -11,6 +11,8 @@ from rewards._sandbox import records, wire
 from rewards._sandbox.peer import Peer
 from rewards.code_tests import code_tests
 
+pytestmark = pytest.mark.sandbox
+
 NODE = """
 class ListNode:
     def __init__(self, val=0, next=None):

@@ -14,6 +14,8 @@ from rewards._sandbox.pool import NoIsolation
 from rewards._tests_column import usable
 from rewards.code_tests import code_tests
 
+pytestmark = pytest.mark.sandbox
+
 ONE = "def one():\n    return 1"
 
 

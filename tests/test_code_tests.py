@@ -31,6 +31,8 @@ CASES = [json.loads(line) for line in (REPO / "tests/cases/code_cases.jsonl").re
 LAUNCHER = """
 import errno, os, struct, sys
 from rewards._sandbox import seccomp, syscalls
+
+pytestmark = pytest.mark.sandbox
 calls, arch, _ = syscalls.of_this_machine()
 if sys.argv[1] != "root in a container":
     for capability in set(range(64)) - {31}:  # SETFCAP: without it, the user id 0 can't be mapped; others need nothing

@@ -89,6 +89,7 @@ def test_countdown_row_keeps_what_the_reward_checks():
     assert "44, 19, 35" in row["prompt"][0]["content"] and "98" in row["prompt"][0]["content"]
 
 
+@pytest.mark.sandbox
 def test_the_solutions_of_code_rows_pass_and_their_prompts_do_not():
     completions = [HUMANEVAL_ROW["prompt"] + HUMANEVAL_ROW["canonical_solution"], MBPP_ROW["code"], "x = 1"]
     rows = [humaneval.to_row(HUMANEVAL_ROW), mbpp.to_row(MBPP_ROW), humaneval.to_row(HUMANEVAL_ROW)]
@@ -229,12 +230,14 @@ def test_gold_scores_one_and_junk_zero(name, tmp_path):
         assert grade([junk] * len(gold), answer=gold) == [0.0] * len(gold)
 
 
+@pytest.mark.launches
 def test_rewards_load_nothing_heavy():
     code = "import sys, rewards; [rewards.load(n) for n in rewards.names()]; print(*({'torch', 'trl', 'sympy', 'datasets', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.launches
 def test_packages_resolve_inside_the_repository(tmp_path):
     """Also from a folder that has a data/ of its own."""
     (tmp_path / "data").mkdir()

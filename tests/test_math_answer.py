@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards._math import structure
+from rewards._math import reading
 from rewards.math_answer import MAX_ANSWER, compare, judge, math_answer, readable
 
 CASES, GOLDS, PAIRS = (
@@ -512,6 +512,7 @@ def test_metrics_have_the_same_names_for_every_batch(golds, answers, want):
     assert shares == {key: want.get(key, 0.0) for key in KEYS - {"seconds"}}
 
 
+@pytest.mark.launches
 @pytest.mark.parametrize(
     "gold, text, expected",
     [
@@ -533,6 +534,7 @@ def test_a_verdict_is_explained(gold, text, expected):
         assert line in done.stdout
 
 
+@pytest.mark.launches
 def test_an_explanation_steers_no_terminal():
     text = "<answer>\\boxed{5\x1b[31m é}</answer>"
     command = [sys.executable, "-m", "rewards.math_answer", "--gold", "é\x1b]0;x\x07", "--text", text]
@@ -544,7 +546,7 @@ def test_an_explanation_steers_no_terminal():
 
 
 def forget() -> None:
-    for cached in (readable, compare, structure.read):
+    for cached in (readable, compare, reading.read):
         cached.cache_clear()
 
 

@@ -50,6 +50,7 @@ def test_sft_from_scratch_learns(base):
     assert math.log(262) == pytest.approx(5.57, abs=0.01)
 
 
+@pytest.mark.trains
 def test_sft_has_the_same_loss_for_a_seed_and_starts_where_it_should(tmp_path):
     argv = ["--config", "recipes/configs/sft/tiny-base.yaml", "--max_steps", "3", "--logging_steps", "1"]
     argv += ["--dataset_options", "{digits: 1, rows: 192}"]
@@ -60,6 +61,7 @@ def test_sft_has_the_same_loss_for_a_seed_and_starts_where_it_should(tmp_path):
     assert all(torch.equal(v, weights(tmp_path / "b")[k]) for k, v in weights(tmp_path / "a").items())
 
 
+@pytest.mark.trains
 def test_sft_resumed_in_the_middle_ends_with_the_same_weights(tmp_path):
     argv = ["--config", "recipes/configs/sft/tiny-base.yaml", "--max_steps", "6", "--save_steps", "3"]
     argv += ["--dataset_options", "{digits: 1, rows: 384}", "--output_dir"]
@@ -474,6 +476,7 @@ def test_the_rewards_of_style_train_and_count_tokens_everywhere(recipe, base, tm
             evaluated(capsys, *argv, "--output", str(out))
 
 
+@pytest.mark.trains
 def test_from_scratch_has_figures_after_and_none_before(tmp_path):
     run_sft(
         *("--config", "recipes/configs/sft/tiny-base.yaml", "--output_dir", str(tmp_path / "run"), "--max_steps", "2"),

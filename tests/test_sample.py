@@ -16,6 +16,7 @@ import data
 import rewards
 from recipes import grpo, sample
 from recipes.measuring import sampler
+from recipes.pipeline import kept_samples
 from recipes.shared.cli import parse
 
 KILLER = """
@@ -108,7 +109,7 @@ def test_all_keeps_every_completion(arguments, tmp_path, capsys):
 )
 def test_the_first_best_that_ended_against_the_first_worst(completions, want):
     group = [{"text": text, "finished": bool(done), "reward": reward} for text, done, reward in completions]
-    rows = sample.best_against_worst({"prompt": "p"}, {"answer": "5"}, group)
+    rows = kept_samples.best_against_worst({"prompt": "p"}, {"answer": "5"}, group)
     got = [(row["chosen"][0]["content"], row["rejected"][0]["content"], row["answer"]) for row in rows]
     assert got == ([] if want is None else [(*want, "5")])
 
@@ -168,7 +169,7 @@ def test_accepted_are_right_well_formed_in_one_language_without_repetition_and_f
         for text, but in group
     ]
     thresholds = sample.SampleArgs(output="x").thresholds({"math_answer": 1.0})
-    kept, reasons = sample.accepted(ones, thresholds, most=2)
+    kept, reasons = kept_samples.accepted(ones, thresholds, most=2)
     assert "".join(one["text"] for one in kept) == want and reasons == why
 
 

@@ -107,7 +107,7 @@ def stop_problems(given: dict) -> list[str]:
 def test_stop_strings_that_stay_are_taken(capsys):
     kept = {"stop": ["</answer>"], "include_stop_str_in_output": True}
     assert not stop_problems({"generation_kwargs": kept, "use_vllm": True})
-    argv = ["--config", TINY, "--generation_kwargs", "{stop: ['</answer>']}"]
+    argv = ["--config", TINY, "--held_out", "0", "--generation_kwargs", "{stop: ['</answer>']}"]
     assert "transformers can't stop at text" in refused(capsys, run_grpo, *argv)
 
 
