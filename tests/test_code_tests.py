@@ -24,6 +24,8 @@ from rewards._sandbox import isolation
 from rewards._sandbox.pool import Pool, Run, shared
 from rewards.code_tests import MAX_TIMEOUTS, code_tests, extract, usable
 
+pytestmark = pytest.mark.sandbox
+
 CASES = [json.loads(line) for line in (REPO / "tests/cases/code_cases.jsonl").read_text().splitlines()]
 
 # runs the rest of its arguments without any capability, as an ordinary user has none; and, when told so, as in a
@@ -32,7 +34,6 @@ LAUNCHER = """
 import errno, os, struct, sys
 from rewards._sandbox import seccomp, syscalls
 
-pytestmark = pytest.mark.sandbox
 calls, arch, _ = syscalls.of_this_machine()
 if sys.argv[1] != "root in a container":
     for capability in set(range(64)) - {31}:  # SETFCAP: without it, the user id 0 can't be mapped; others need nothing

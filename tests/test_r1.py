@@ -631,7 +631,7 @@ def good() -> list[dict]:
         (1, {"config": 7}, [], ["stage 2 (zero)", "config"]),
         (1, {"config": None}, [], ["stage 'zero'", "dataset is not set"]),
         (1, {"launch": "accelerate_configs/zero9.yaml"}, [], ["accelerate_configs/zero9.yaml"]),
-        (1, {"launch": "CHANGELOG.md"}, [], ["launch='CHANGELOG.md'", "no accelerate config"]),
+        (1, {"launch": "CHANGELOG.md"}, [], ["launch='CHANGELOG.md'", "isn't an accelerate config"]),
         (1, {"keys": {"per_device_train_batch_size": 12}}, [], ["stage 'zero'", "num_generations=8", "12 completions"]),
         (1, {}, ["--from", "zeros"], ["--from zeros", "did you mean 'zero'"]),
         (1, {}, ["--only", "zeros"], ["--only zeros", "did you mean 'zero'"]),
