@@ -17,7 +17,7 @@ test: $(VENV)/.built
 
 # Neither trains a model, nor starts Python, nor runs programs
 check: lint
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -q -m "not trains and not launches and not sandbox"
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -q -m "not trains and not launches and not sandbox"
 
 lint: $(VENV)/.built
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

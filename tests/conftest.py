@@ -1,7 +1,12 @@
-"""What tests share: a trained base and an untrained one, recipes called as functions, and marks that can't be forgotten."""
+"""What tests share: a trained base and an untrained one, recipes called as functions, and marks that can't be forgotten.
 
+Recipes are imported in functions: pytest-xdist's controller reads this file too, and imports would hold up its workers.
+"""
+
+import importlib
 import os
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +17,9 @@ os.environ["PYTHONFAULTHANDLER"] = "1"  # a process that is aborted says where
 
 import forked
 import pytest
-import torch
 from filelock import FileLock  # comes with huggingface_hub
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from recipes import dpo, grpo, ppo, reward_model, sft
-from recipes.shared.cli import classes_of, parse
+import recipes  # noqa: F401, it sets what libraries read when they are imported
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -53,20 +55,25 @@ def marked(request, monkeypatch):
 
         monkeypatch.setattr(subprocess.Popen, "__init__", start)
         monkeypatch.setattr(forked.Popen, "__init__", lambda *_, **__: refuse("it forks a command"))
-        monkeypatch.setattr("transformers.Trainer.train", lambda *_, **__: refuse("it trains"))
+        if "transformers.trainer" in sys.modules:
+            monkeypatch.setattr("transformers.Trainer.train", lambda *_, **__: refuse("it trains"))
 
 
 def arguments(recipe, *argv: str) -> tuple:
-    """What a recipe's main() takes, from its command line."""
+    """What a recipe's main() takes, from its command line. recipe: the module, or its name."""
+    from recipes.shared.cli import classes_of, parse
+
+    recipe = importlib.import_module(f"recipes.{recipe}") if isinstance(recipe, str) else recipe
     return parse(classes_of(recipe.main), list(argv), problems=getattr(recipe, "problems", None))
 
 
 def run(recipe, *argv: str) -> None:
+    recipe = importlib.import_module(f"recipes.{recipe}") if isinstance(recipe, str) else recipe
     recipe.main(*arguments(recipe, *argv))
 
 
-run_sft, run_reward_model, run_ppo = partial(run, sft), partial(run, reward_model), partial(run, ppo)
-run_dpo, run_grpo = partial(run, dpo), partial(run, grpo)
+run_sft, run_reward_model, run_ppo = partial(run, "sft"), partial(run, "reward_model"), partial(run, "ppo")
+run_dpo, run_grpo = partial(run, "dpo"), partial(run, "grpo")
 
 
 def run_in_processes(module: str, *argv: str, processes: int = 2) -> subprocess.CompletedProcess:
@@ -93,11 +100,15 @@ def kernels(tmp_path_factory) -> None:
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> str:
-    """The embedded base with random weights, for what asks nothing of them."""
+    """The embedded base with one layer of random weights, for what asks nothing of them."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     folder = tmp_path_factory.mktemp("untrained")
     source = REPO / "recipes/configs/sft/tiny-base"
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source), dtype=torch.float32).save_pretrained(folder)
+    config = AutoConfig.from_pretrained(source, num_hidden_layers=1, layer_types=["full_attention"])
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     return str(folder)
 

