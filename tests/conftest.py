@@ -24,10 +24,27 @@ import recipes  # noqa: F401, it sets what libraries read when they are imported
 REPO = Path(__file__).resolve().parents[1]
 
 
+# files that take minutes, the longest first: begun last, one of them would keep a single worker busy
+LONG = (
+    "distributed",
+    "r1",
+    "benchmarks",
+    "recipes",
+    "first_hour",
+    "two_machines",
+    "ppo",
+    "reward_model",
+    "code_tests",
+    "dpo",
+)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if "base" in item.fixturenames:
             item.add_marker(pytest.mark.trains)
+    order = {f"test_{name}": n for n, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(autouse=True)

@@ -42,11 +42,9 @@ def with_template(untrained: str, folder: Path, template: str) -> str:
 
 
 def look(*argv: str, recipe: str = "grpo", launch: Launch | None = None, device_gb: float | None = None):
-    few = (
-        ["--dataset_options", "{digits: 1}"]
-        if TINY in argv and not {"--dataset_options", "--dataset"} & set(argv)
-        else []
-    )
+    """The tiny run is looked at with few rows and a small batch, unless the test says otherwise."""
+    few = {"--dataset_options": "{digits: 1}", "--per_device_train_batch_size": "32"} if TINY in argv else {}
+    few = [] if "--dataset" in argv else [word for key, v in few.items() if key not in argv for word in (key, v)]
     return examine(recipe, [*argv, *few], launch or Launch(), device_gb)
 
 
