@@ -70,7 +70,8 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, con
     result |= {"steps": trainer.state.global_step, "loss": {"first": losses[0], "last": losses[-1]} if losses else None}
     result |= {"before": before, "after": held_out.after(trainer, started_from_a_model=not args.from_scratch)}
     run_folder.write_summary(training_args.output_dir, result | origin)
-    say(f"{trainer.state.global_step} steps in {seconds:.0f} s: saved to {training_args.output_dir}/")
+    shown = f", loss {losses[0]:.3g} -> {losses[-1]:.3g}" if losses else ""
+    say(f"{trainer.state.global_step} steps in {seconds:.0f} s{shown}: saved to {training_args.output_dir}/")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from conftest import REPO
 
+from recipes import check
+from recipes.check import recipe_of
 from recipes.preflight import perfect_answers
 from recipes.preflight.questions import examine
 from recipes.shared.launch import Launch
@@ -304,6 +306,53 @@ def test_a_launch_file_that_is_none_is_refused(tmp_path):
     path.write_text("just words\n")
     done = command("--config", TINY, "--launch", str(path))
     assert done.returncode == 2 and "isn't an accelerate config" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text, recipe",
+    [
+        ("# Launch: python -m recipes.dpo --config dpo.yaml\ndataset: a.jsonl\n", "dpo"),
+        ("dataset: a.jsonl\nrewards: {math_answer: 1}\nnum_generations: 4\n", "grpo"),
+        ("dataset: a.jsonl\nreward_model: outputs/x\n", "ppo"),
+        ("dataset: a.jsonl\nlevel: step\n", "reward_model"),
+    ],
+)
+def test_the_recipe_of_a_config_that_lies_anywhere(tmp_path, text, recipe):
+    (tmp_path / "mine.yaml").write_text(text)
+    assert recipe_of(str(tmp_path / "mine.yaml")) == recipe
+
+
+def test_a_config_of_several_recipes_has_to_be_said_which(tmp_path):
+    (tmp_path / "mine.yaml").write_text("dataset: a.jsonl\n")
+    with pytest.raises(ValueError, match=r"fits sft and dpo.* by its keys: say --recipe"):
+        recipe_of(str(tmp_path / "mine.yaml"))
+
+
+def test_the_number_of_processes_and_the_last_checkpoint_count(untrained, capsys):
+    argv = ["--config", TINY, "--model_name_or_path", untrained, "--dataset_options", "{digits: 1}"]
+    argv += ["--per_device_train_batch_size", "8", "--max_steps", "25", "--save_steps", "10", "--save_total_limit", "9"]
+    with pytest.raises(SystemExit) as ended:
+        check.main([*argv, "--num_processes", "2", "--held_out", "0", "--launch", "accelerate_configs/cpu_zero2.yaml"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and "2 devices x 8 each" in out and "GB: 3 checkpoints of" in out, out
+
+
+def test_keys_of_the_run_can_shard_it_too(untrained, tmp_path):
+    (tmp_path / "ds.json").write_text('{"zero_optimization": {"stage": 3}}')
+    argv = [
+        "--config",
+        TINY,
+        "--model_name_or_path",
+        untrained,
+        "--deepspeed",
+        str(tmp_path / "ds.json"),
+        "--held_out",
+        "9",
+    ]
+    failed = found(look(*argv), "fail")
+    assert set(failed) == {"keys"} and "ZeRO-3 holds no complete model" in failed["keys"]
+    argv[argv.index(str(tmp_path / "ds.json"))] = str(tmp_path / "none.json")
+    assert "isn't a DeepSpeed config" in found(look(*argv), "fail")["keys"]
 
 
 @pytest.mark.parametrize("recipe", TRAINING)

@@ -196,6 +196,26 @@ def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, unt
     assert not (tmp_path / "run").exists(), "a refused run leaves nothing behind"
 
 
+def test_a_prompt_without_its_chat_template_is_refused_before_a_model_loads(capsys, monkeypatch, untrained, tmp_path):
+    monkeypatch.setattr(grpo, "GRPOTrainer", lambda *_, **__: pytest.fail("a model loads"))
+    argv = ["--config", TINY, "--model_name_or_path", untrained, "--template", "chat", "--held_out", "0"]
+    line = refused(capsys, run_grpo, *argv, "--output_dir", str(tmp_path / "run"))
+    assert "no chat template" in line and not (tmp_path / "run").exists()
+
+
+def test_a_tracker_that_is_not_installed_is_refused(capsys, monkeypatch):
+    from recipes.shared import arguments as keys
+
+    monkeypatch.setattr(keys, "find_spec", lambda name: None)
+    assert "report_to='trackio': trackio isn't installed" in refused(capsys, read, "--report_to", "trackio")
+
+
+def test_without_a_gpu_the_way_out_is_named(capsys, tmp_path):
+    (tmp_path / "four.yaml").write_text(f"{REQUIRED}model_name_or_path: m\ntemplate: plain\n")
+    assert "add use_cpu: true" in refused(capsys, lambda: read(config=tmp_path / "four.yaml"))
+    read("--use_cpu", "true", config=tmp_path / "four.yaml")
+
+
 COLOCATE = [*VLLM, "--max_prompt_length", "16", "--vllm_max_model_length", "64", "--vllm_gpu_memory_utilization", "0.3"]
 SERVER = [*VLLM, "--vllm_mode", "server", "--vllm_server_host", "gpu3", "--vllm_group_port", "51217"]
 

@@ -257,6 +257,14 @@ def test_lora_under_zero_saves_the_whole_adapter(ppo_arguments, tmp_path, stage)
     assert len(adapter) == 3 * 7 * 2 and all(v.dim() == 2 and v.abs().sum() > 0 for v in adapter.values())
 
 
+def test_a_language_model_is_refused_as_a_reward_model(base, ppo_arguments, capsys):
+    """Its score head would be random."""
+    with pytest.raises(SystemExit) as ended:
+        run_ppo(*ppo_arguments, "--reward_model", base)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and f"reward_model={base!r} is a language model (Qwen2ForCausalLM)" in error
+
+
 @pytest.mark.parametrize("key", ["reward_model", "value_model"])
 def test_an_adapter_to_score_with_is_refused_under_zero_3(base, ppo_arguments, tmp_path, capsys, monkeypatch, key):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")

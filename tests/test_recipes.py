@@ -426,6 +426,8 @@ def test_wandb_goes_offline_by_itself_and_keeps_everything(base, tmp_path, key):
         assert {f"train/rewards/{name}/mean", f"train/rewards/{name}/std"} <= metrics.keys()
     assert {"train/reward", "train/loss", "train/completions/mean_length", "train/grad_norm"} <= metrics.keys()
     logged = [row for row in steps if "train/reward" in row]
+    timed = [row for row in steps if any("profiling" in key for key in row)]
+    assert timed == logged, "timings are part of their step's row"
     trained = [row for row in log_of(tmp_path / "run") if "reward" in row]
     assert [row["train/reward"] for row in logged] == pytest.approx([row["reward"] for row in trained])
 

@@ -85,6 +85,7 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
     no_gold = {i for i, answer in enumerate(columns.get("answer", [])) if answer is None}
     return _leave_out(
         rows,
+        tokenizer,
         *(("ungradable", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("ungradable", "have no answer", no_gold.intersection(set().union(*ungradable.values()))),
         *(("ungradable", f"can't be graded by {name} (broken gold)", found) for name, found in ungradable.items()),
@@ -125,6 +126,7 @@ def usable_demonstrations(rows: datasets.Dataset, tokenizer, max_length: int | N
     complete = [i for i in range(len(rows)) if i not in broken]
     return _leave_out(
         rows,
+        tokenizer,
         *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "have no prompt or no completion", broken),
         (
@@ -152,6 +154,7 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
     equal = {i for i, chosen, rejected in zip(complete, *tokens, strict=True) if chosen == rejected}
     return _leave_out(
         rows,
+        tokenizer,
         *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "lack a prompt or one of two answers", broken),
         ("equal", "have equal answers, chosen and rejected", equal),
@@ -198,8 +201,11 @@ class Counts(dict):
     reasons = ""
 
 
-def _leave_out(rows: datasets.Dataset, *reasons: tuple[str, str, set[int]]):
-    """The rows without those found, and how many were left out, each for the first of its reasons, which are said."""
+def _leave_out(rows: datasets.Dataset, tokenizer, *reasons: tuple[str, str, set[int]]):
+    """The rows without those found, and how many were left out, each for the first of its reasons, which are said.
+
+    Raises ValueError when no row is left, and when the prompts need a chat template that the tokenizer doesn't have.
+    """
     counts, gone, reasons_found = Counts(rows=len(rows)), set(), []
     for name, why, found in reasons:
         here = len(found - gone)
@@ -212,4 +218,5 @@ def _leave_out(rows: datasets.Dataset, *reasons: tuple[str, str, set[int]]):
     if gone:
         terminal.say(f"left out {len(gone)} of {len(rows)} rows: {counts.reasons}")
         rows = rows.select([i for i in range(len(rows)) if i not in gone])
+    prompt_texts([rows["prompt"][0]], tokenizer)
     return rows.remove_columns("unreadable") if "unreadable" in rows.column_names else rows, counts

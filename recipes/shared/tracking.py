@@ -15,6 +15,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from trl.extras.profiling import ProfilingContext
 
 from recipes.shared import run_folder
 
@@ -39,9 +40,11 @@ def prepare_wandb(training_args) -> None:
     os.environ.setdefault("WANDB_RESUME", "allow")
     os.environ.setdefault("WANDB_PROJECT", "r1-recipes")
     os.environ.setdefault("WANDB_DIR", str(folder))
-    if os.environ.get("WANDB_MODE", "online") == "online" and (reason := _why_offline(wandb)):
+    mode = os.environ.get("WANDB_MODE", "online")
+    reason = "WANDB_MODE says so" if mode == "offline" else _why_offline(wandb) if mode == "online" else None
+    if reason:
         os.environ["WANDB_MODE"] = "offline"
-        os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ.setdefault("WANDB_SILENT", "true")  # else it warns, five times, that an offline run has no address
         wandb.teardown()  # it has read the environment already, to tell its address
         print(f"W&B: {reason}: logging offline; to send it later: wandb sync {folder}/wandb/offline-run-*", flush=True)
 
@@ -177,9 +180,20 @@ class Rollouts(TrainerCallback):
 def follow(trainer, shown: dict[str, str], args, model_args) -> dict:
     """Show these metrics as the trainer goes, note the run's settings in W&B, and return where the code came from."""
     Progress.replace(trainer, shown)
+    if "wandb" in trainer.args.report_to and hasattr(trainer, "_metrics"):
+        _keep_timings_with_their_step(trainer)
     origin = run_folder.provenance()
     trainer.add_callback(WandbConfig({"recipe": asdict(args), "model_args": asdict(model_args)} | origin))
     return origin
+
+
+def _keep_timings_with_their_step(trainer) -> None:
+    """TRL's timings as means in the row of their step. By itself it logs a row for each of them, seven a step."""
+
+    def keep(context, seconds: float) -> None:
+        trainer._metrics["train"][f"profiling/{context.name}"].append(seconds)
+
+    ProfilingContext._log_metrics = keep
 
 
 class WandbConfig(TrainerCallback):
