@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import warnings
+from multiprocessing import reduction
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
@@ -25,19 +27,31 @@ CONTEXT.set_forkserver_preload(
 )
 
 
+class Output:
+    """A file descriptor that goes to the forked process."""
+
+    def __init__(self, fd: int):
+        self.fd = fd
+
+    def __reduce__(self):
+        return _received, (reduction.DupFd(self.fd),)
+
+
+def _received(duplicate) -> Output:
+    return Output(duplicate.detach())
+
+
 class Popen:
     """As subprocess.Popen: `command` is [sys.executable, "-m", module, ...] or [sys.executable, "-c", code, ...]."""
 
     def __init__(self, command: list, *, env=None, cwd=REPO, stdout=None, stderr=None):
         """stdout, stderr: an open file; None: this process's own."""
-        files = [os.dup(1 if stdout is None else stdout.fileno()), os.dup(2 if stderr is None else stderr.fileno())]
-        paths = [f"/proc/{os.getpid()}/fd/{fd}" for fd in files]
+        outputs = [Output(1 if stdout is None else stdout.fileno()), Output(2 if stderr is None else stderr.fileno())]
         environment = dict(os.environ if env is None else env)
         words = [str(word) for word in command[1:]]
-        self.process = CONTEXT.Process(target=_run, args=(words, environment, str(cwd), paths))
+        self.process = CONTEXT.Process(target=_run, args=(words, environment, str(cwd), outputs))
         self.process.start()
         self.pid = self.process.pid
-        self.files = files
 
     @property
     def returncode(self) -> int | None:
@@ -51,9 +65,6 @@ class Popen:
         self.process.join(timeout)
         if self.process.exitcode is None:
             raise subprocess.TimeoutExpired("a forked command", timeout)
-        for fd in self.files:
-            os.close(fd)
-        self.files = []
         return self.process.exitcode
 
     def send_signal(self, number: int) -> None:
@@ -125,17 +136,18 @@ class Here:
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def _run(words: list[str], environment: dict, cwd: str, paths: list[str]) -> None:
+def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output]) -> None:
     """In the forked process: as `python <words>` in this folder, to the end of the process."""
-    for number, path in zip((1, 2), paths, strict=False):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    for number, output in zip((1, 2), outputs, strict=False):
+        os.dup2(output.fd, number)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
     sys.path.insert(0, cwd)
+    warnings.filterwarnings("ignore", message=".*found in sys.modules after import", category=RuntimeWarning)
     kind, what, *arguments = words
     code = 0
     try:

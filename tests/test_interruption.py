@@ -107,11 +107,22 @@ runpy.run_module("recipes.sft", run_name="__main__")
 
 @pytest.mark.trains
 def test_a_full_disk_says_so_and_keeps_the_last_complete_checkpoint(argv, tmp_path):
-    """A file system of 24 MB: a checkpoint of some 8 MB fits twice, and not three times."""
+    """A file system of 8 MB: a checkpoint of some 3 MB fits once or twice, and not eight times."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = f"mount -t tmpfs -o size=24m tmpfs {disk}"
-    command = [sys.executable, "-m", "recipes.sft", *argv, "--save_steps", "1", "--output_dir", str(disk / "run")]
+    mounted = f"mount -t tmpfs -o size=8m tmpfs {disk}"
+    command = [
+        sys.executable,
+        "-m",
+        "recipes.sft",
+        *argv,
+        "--save_steps",
+        "1",
+        "--save_total_limit",
+        "9",
+        "--output_dir",
+        str(disk / "run"),
+    ]
     keep = f"ls {disk}/run > {tmp_path}/left; cp {disk}/run/checkpoint-1/trainer_state.json {tmp_path}/state.json"
     script = f'{mounted} || exit 77; "$@"; code=$?; {keep}; exit $code'
     done = subprocess.run(

@@ -314,7 +314,7 @@ def test_the_run_ends_at_its_kl_bound(ppo_arguments, tmp_path, capsys):
         (["--logging_steps", "5"], ["logging_steps=5", "logs every step"]),
         (["--per_device_train_batch_size", "128"], ["68 rows are fewer than a batch", "wait for more forever"]),
         (["--use_vllm", "true"], ["use_vllm is an unknown key"]),
-        (["--pad_token", "<nothing>"], ["pad_token='<nothing>' is no token"]),
+        (["--pad_token", "<nothing>"], ["pad_token='<nothing>' isn't a token"]),
         (["--pad_token", "<|endoftext|>"], ["'<|endoftext|>'", "taken for padding", "<think>"]),
         (["--reward_model", "outputs/nowhere"], ["'outputs/nowhere'", "no such folder"]),
         (["--value_model", "outputs/nowhere"], ["value_model='outputs/nowhere'", "no such model"]),

@@ -496,11 +496,14 @@ def test_a_dry_run_checks_what_trains_and_fails_where_a_run_would(base, tmp_path
     assert "all pass" in grpo and "GiB a device" in grpo, "on the base, until cold_start has made a model"
     assert "optimizer steps" not in traces and sft.endswith("not checked: its rows aren't made yet")
     stages[1]["launch"] = "accelerate_configs/cpu_zero3.yaml"
+    assert "stage 'grpo': held_out=20: ZeRO-3" in refused(capsys, "--config", write(tmp_path, stages), "--dry_run")
+    del stages[1]["launch"]
+    stages[1]["keys"]["max_completion_length"] = 5000
     path = write(tmp_path, stages)
     with pytest.raises(SystemExit) as ended:
         run_r1("--config", path, "--dry_run")
     out = " ".join(capsys.readouterr().out.split())
-    assert ended.value.code == 2 and out.count(" fail launch ") == 1 and "held_out=20: ZeRO-3" in out
+    assert ended.value.code == 2 and out.count(" fail lengths ") == 1 and "512 positions" in out
     run_r1("--config", path, "--dry_run", "--only", "cold_start")
 
 

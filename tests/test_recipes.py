@@ -482,7 +482,16 @@ def test_the_rewards_of_style_train_and_count_tokens_everywhere(recipe, base, tm
 def test_from_scratch_has_figures_after_and_none_before(tmp_path):
     run_sft(
         *("--config", "recipes/configs/sft/tiny-base.yaml", "--output_dir", str(tmp_path / "run"), "--max_steps", "2"),
-        *("--held_out", "20", "--held_out_dataset", "arithmetic", "--max_completion_length", "8"),
+        *(
+            "--dataset_options",
+            "{rows: 200}",
+            "--held_out",
+            "20",
+            "--held_out_dataset",
+            "arithmetic",
+            "--max_completion_length",
+            "8",
+        ),
     )
     made = summary(tmp_path / "run")
     assert made["before"] is None and made["after"]["accuracy"] == 0 and "kl" not in made["after"]

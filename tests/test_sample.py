@@ -269,7 +269,7 @@ def test_accepted_traces_are_right_distinct_and_train_sft(base, arguments, tmp_p
     "argv, words",
     [
         (["--output", "HERE/there.jsonl"], ["there.jsonl", "already exists", "nothing is ever overwritten"]),
-        (["--output", "HERE/pairs.json"], ["is no .jsonl"]),
+        (["--output", "HERE/pairs.json"], ["isn't a .jsonl"]),
         (["--samples", "1"], ["samples=1", "at least 2"]),
         (["--most", "0"], ["most=0", "at least 1"]),
         (["--keep", "best"], ["keep='best'"]),
