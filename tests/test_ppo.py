@@ -118,15 +118,15 @@ def test_what_follows_a_sampled_pad_token_is_not_read(tokenizer):
 
 
 def test_ppo_learns_from_rules(ppo_arguments, base, tmp_path):
-    run_ppo(*ppo_arguments, "--total_episodes", str(32 * 40))
+    run_ppo(*ppo_arguments, "--total_episodes", str(32 * 60))
     run = tmp_path / "run"
     curve = summary(run)["curve"]
     assert curve["reward"]["last"] > curve["reward"]["first"] + 0.2
-    assert summary(run)["completions"] == 32 * 40
+    assert summary(run)["completions"] == 32 * 60
     AutoModelForCausalLM.from_pretrained(run)  # the policy alone
     assert set(load_file(run / "model.safetensors")) == set(load_file(Path(base) / "model.safetensors"))
     rollouts = [json.loads(line) for line in (run / "completions.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in rollouts] == [step for step in range(1, 41) for _ in range(4)]
+    assert [r["step"] for r in rollouts] == [step for step in range(1, 61) for _ in range(4)]
     assert all(r["prompt"].startswith("What is") and "advantage" not in r for r in rollouts)
     assert (run / "reward_curve.png").stat().st_size > 20_000
 
