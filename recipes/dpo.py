@@ -8,6 +8,7 @@ Run: python -m recipes.dpo --config recipes/configs/dpo/tiny.yaml [--key value .
 Pairs from rewards: python -m recipes.sample --keep pairs, then --dataset <the file it wrote> --held_out_dataset <another>.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from transformers import set_seed
@@ -17,7 +18,7 @@ from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_config, load_model
 from recipes.preflight.entry import start
 from recipes.shared import arguments, dataset_rows, model_loading, run_folder, tracking
-from recipes.shared.run_config import unknown_choices
+from recipes.shared.run_config import RunConfig, unknown_choices
 from recipes.shared.terminal import refusing, say
 
 # TRL takes any string here, and finds out at the first step
@@ -37,13 +38,13 @@ class DPORecipe(arguments.SampledArgs, arguments.DatasetArgs):
     )
 
 
-def problems(config):
+def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads, each with the nearest choice that can."""
     yield from arguments.training_problems(config)
     yield from unknown_choices(config, CHOICES)
 
 
-def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, config) -> None:
+def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, config: RunConfig) -> None:
     with refusing():
         rows = dataset_rows.load_rows(args)
         tokenizer = model_loading.tokenizer_of(model_args, training_args)

@@ -9,6 +9,7 @@ Run: python -m recipes.evaluate --config recipes/configs/grpo/tiny.yaml --model_
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +24,7 @@ from recipes.measuring.metrics import grades, metrics, sampling_problems
 from recipes.preflight.entry import start
 from recipes.shared import dataset_rows, model_loading
 from recipes.shared.arguments import dataset_problems
+from recipes.shared.run_config import RunConfig
 from recipes.shared.run_folder import provenance, write_atomically
 from recipes.shared.terminal import refusing, result
 
@@ -45,14 +47,16 @@ class Evaluation:
     )
 
 
-def problems(config):
+def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads."""
     yield from dataset_problems(config.without("held_out"))
     yield from sampling_problems(config)
     yield from grpo.sampling_problems(config)
 
 
-def main(evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _config) -> None:
+def main(
+    evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _config: RunConfig
+) -> None:
     with refusing():
         if evaluation.output and (Path(evaluation.output).suffix != ".json" or Path(evaluation.output).exists()):
             raise ValueError(f"output={evaluation.output!r} must be a .json that isn't there yet: name another file")

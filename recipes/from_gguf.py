@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipes.preflight.entry import start
+from recipes.shared.run_config import RunConfig
 from recipes.shared.terminal import refusing
 
 
@@ -25,7 +26,7 @@ class FromGGUF:
     package: str | None = field(default=None, metadata={"help": "or: an installed package that carries one"})
 
 
-def main(args: FromGGUF, _config) -> None:
+def main(args: FromGGUF, _config: RunConfig) -> None:
     with refusing():
         path = Path(args.gguf) if args.gguf else find(args.package)
         if not path.is_file():

@@ -10,6 +10,7 @@ Run: python -m recipes.grpo --config recipes/configs/grpo/tiny.yaml [--key value
      accelerate launch --config_file accelerate_configs/zero2.yaml -m recipes.grpo --config recipes/configs/grpo/<run>.yaml
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transformers import GenerationConfig, set_seed
@@ -19,7 +20,7 @@ from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_config
 from recipes.preflight.entry import start
 from recipes.shared import arguments, curves, dataset_rows, model_loading, run_folder, tracking, vllm_options
-from recipes.shared.run_config import unknown_choices
+from recipes.shared.run_config import RunConfig, unknown_choices
 from recipes.shared.terminal import refusing
 
 # TRL takes any string here, and finds out at the first step
@@ -37,7 +38,7 @@ class GRPORecipe(arguments.RewardArgs):
     """The keys in addition to GRPOConfig's and ModelConfig's."""
 
 
-def problems(config):
+def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads, each with the nearest choice that can."""
     yield from arguments.training_problems(config)
     yield from sampling_problems(config)
@@ -47,14 +48,11 @@ def problems(config):
         yield f"temperature={config['temperature']}: a group of equal completions teaches nothing: say 1.0"
 
 
-def sampling_problems(config):
+def sampling_problems(config: RunConfig) -> Iterator[str]:
     """What concerns groups and their rewards, whoever samples them."""
     yield from unknown_choices(config, CHOICES)
-    group, per_device, processes = (
-        config["num_generations"],
-        config["per_device_train_batch_size"],
-        config.launch.processes,
-    )
+    group, processes = config["num_generations"], config.launch.processes
+    per_device = config["per_device_train_batch_size"]
     steps = config["steps_per_generation"] or config["gradient_accumulation_steps"]
     batch = config["generation_batch_size"] or per_device * processes * steps
     if group < 2 or batch % group:
@@ -69,7 +67,7 @@ def sampling_problems(config):
         yield "reward_weights: give each weight in rewards, as 'name: weight'"
 
 
-def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, config) -> None:
+def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, config: RunConfig) -> None:
     with refusing():
         vllm_options.need_vllm(training_args.use_vllm)
         reward_funcs = args.reward_funcs()

@@ -21,6 +21,7 @@ from transformers import AutoConfig
 
 from recipes.preflight.entry import start
 from recipes.shared import model_loading, run_folder
+from recipes.shared.run_config import RunConfig
 from recipes.shared.terminal import refusing, say
 
 WARN_FROM = 0.1
@@ -50,7 +51,7 @@ def rounded_away(model, dtype: torch.dtype) -> float:
     return round((lost / changed) ** 0.5, 4) if changed else 0.0
 
 
-def main(args: Merge, _config) -> None:
+def main(args: Merge, _config: RunConfig) -> None:
     adapter, folder = Path(args.model_name_or_path).expanduser(), Path(args.output_dir)
     with refusing():
         if not model_loading.is_adapter(str(adapter)):

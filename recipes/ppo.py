@@ -15,6 +15,7 @@ multiply what is kept.
 Run: python -m recipes.ppo --config recipes/configs/ppo/tiny.yaml [--key value ...]
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from accelerate import PartialState
@@ -29,6 +30,7 @@ from recipes.measuring.sampler import generation_config
 from recipes.preflight.entry import start
 from recipes.shared import arguments, curves, dataset_rows, model_loading, reward_models, run_folder, tracking
 from recipes.shared.ppo_trainer import KLBound, ModelReward, PromptCollator, RewardedPPOTrainer, Scorer
+from recipes.shared.run_config import RunConfig
 from recipes.shared.terminal import refusing
 
 # keys that PPOTrainer would take and ignore
@@ -72,7 +74,7 @@ class PPORecipe(arguments.RewardArgs):
     trust_remote_code: bool = field(default=False, metadata={"help": "run the model's own code from the hub"})
 
 
-def problems(config):
+def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads."""
     yield from arguments.training_problems(config.without("eval_strategy"))
     if config.launch.sharding == "fsdp":
@@ -111,7 +113,7 @@ def problems(config):
         )
 
 
-def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, config) -> None:
+def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, config: RunConfig) -> None:
     training_args.trust_remote_code = args.trust_remote_code  # the other trainers' configs have it
     with refusing():
         reward_funcs = args.reward_funcs()

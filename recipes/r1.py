@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -30,7 +31,7 @@ import psutil  # finds what a killed run left running; accelerate needs it too
 from recipes.pipeline.stage import RECIPES, Stage
 from recipes.preflight.entry import start
 from recipes.preflight.questions import show
-from recipes.shared.run_config import TRAINING, nearest
+from recipes.shared.run_config import TRAINING, RunConfig, nearest
 from recipes.shared.run_folder import SUMMARY, provenance, write_atomically, write_summary
 from recipes.shared.terminal import refusing, say
 
@@ -53,7 +54,7 @@ class R1:
     only: list[str] | None = field(default=None, metadata={"help": "run these stages, if they need to be"})
 
 
-def problems(config):
+def problems(config: RunConfig) -> Iterator[str]:
     """A list of stages that can't work, found before any of them runs."""
     stages = config["stages"]
     if not stages:
@@ -70,7 +71,7 @@ def problems(config):
         yield "--from and --only: say one of them"
 
 
-def stage_problems(stage: dict, before: list[str]):
+def stage_problems(stage: dict, before: list[str]) -> Iterator[str]:
     """What is wrong with one stage, which comes after those of these names."""
     name, recipe = stage.get("name"), stage.get("recipe")
     for unknown in [key for key in stage if key not in KEYS]:
@@ -97,7 +98,7 @@ def stage_problems(stage: dict, before: list[str]):
             yield f"{key} is set by the stage's name: leave it out"
 
 
-def main(args: R1, _config) -> None:
+def main(args: R1, _config: RunConfig) -> None:
     out, names = Path(args.output_dir), [s["name"] for s in args.stages]
     chosen = args.only or names[names.index(args.from_) if args.from_ else 0 :]
     with refusing(), contextlib.ExitStack() as held:

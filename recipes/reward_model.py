@@ -16,6 +16,7 @@ Run: python -m recipes.reward_model --config recipes/configs/reward_model/tiny-s
 
 import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,6 +27,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from recipes.preflight.entry import start
 from recipes.shared import arguments, dataset_rows, model_loading, reward_models, run_folder, tracking
+from recipes.shared.run_config import RunConfig
 from recipes.shared.terminal import refusing, say
 
 
@@ -75,7 +77,7 @@ class StepRewardTrainer(RewardTrainer):
         return (loss[0] + penalty, loss[1]) if isinstance(loss, tuple) else loss + penalty
 
 
-def problems(config):
+def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads."""
     yield from arguments.training_problems(config)
     for key in ("eos_token", "chat_template_path", "pad_to_multiple_of"):
@@ -88,7 +90,7 @@ def problems(config):
             yield f"{key}={config[key]!r} is for level: step; with level: response leave it out"
 
 
-def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: ModelConfig, config) -> None:
+def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: ModelConfig, config: RunConfig) -> None:
     with refusing():
         rows = dataset_rows.load_rows(args)
         tokenizer = model_loading.tokenizer_of(model_args, training_args)

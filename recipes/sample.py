@@ -19,6 +19,7 @@ Then: python -m recipes.sft --config recipes/configs/sft/tiny.yaml --dataset out
 import importlib.util
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -37,6 +38,7 @@ from recipes.pipeline.partial_samples import PartialSamples
 from recipes.preflight.entry import start
 from recipes.shared import dataset_rows, model_loading
 from recipes.shared.arguments import dataset_problems, reward_problems
+from recipes.shared.run_config import RunConfig
 from recipes.shared.run_folder import provenance, write_atomically
 from recipes.shared.terminal import refusing, result
 
@@ -62,7 +64,7 @@ class SampleArgs:
         return {next(iter(rewards)): 1.0} | ACCEPT if self.accept is None else self.accept
 
 
-def problems(config):
+def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads."""
     names, options = config["rewards"] or {}, config["reward_options"] or {}
     of_run = {name: values for name, values in options.items() if name in names}
@@ -81,7 +83,9 @@ def problems(config):
             yield f"{key}={config[key]} must be at least 1"
 
 
-def main(args: SampleArgs, run: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, config) -> None:
+def main(
+    args: SampleArgs, run: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, config: RunConfig
+) -> None:
     began, output, accept = time.perf_counter(), Path(args.output), args.thresholds(run.rewards)
     with refusing():
         if output.suffix != ".jsonl" or output.exists():

@@ -7,6 +7,7 @@ sequence. Here it also builds the embedded base model.
 Run: python -m recipes.sft --config recipes/configs/sft/tiny.yaml [--key value ...]
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +18,7 @@ from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_config
 from recipes.preflight.entry import start
 from recipes.shared import arguments, dataset_rows, model_loading, run_folder, tracking
+from recipes.shared.run_config import RunConfig
 from recipes.shared.terminal import refusing, say
 
 
@@ -27,14 +29,14 @@ class SFTRecipe(arguments.SampledArgs, arguments.DatasetArgs):
     )
 
 
-def problems(config):
+def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads."""
     yield from arguments.training_problems(config)
     if config["completion_only_loss"] is False:
         yield "completion_only_loss=False: this recipe learns only from the completion"
 
 
-def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, config) -> None:
+def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, config: RunConfig) -> None:
     with refusing():
         rows = dataset_rows.load_rows(args)
         tokenizer = model_loading.tokenizer_of(model_args, training_args)
