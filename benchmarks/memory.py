@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose line holds this text")
     args = parser.parse_args()
     print(
-        "| recipe | engine | trained | batch x answer | | measured, MiB | estimate, MiB | estimate / measured | peak while |"
+        "| recipe | sharding | trained | batch x answer | | measured, MiB | estimate, MiB | estimate / measured | peak while |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     ratios = []

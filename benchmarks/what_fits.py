@@ -17,6 +17,7 @@ from peft import LoraConfig
 from transformers import Qwen2Config
 
 from recipes.preflight import memory
+from recipes.preflight.model_shapes import Workload
 
 # hidden size, intermediate size, layers, heads, key-value heads, vocabulary, whether the head is the embedding: config.json
 SHAPES = {
@@ -28,8 +29,8 @@ SHAPES = {
     "32B": (5120, 27648, 64, 40, 8, 152064, False),
 }
 MACHINES = {"1 x 24 GB": (1, 24), "1 x 80 GB": (1, 80), "4 x 80 GB": (4, 80), "8 x 80 GB": (8, 80)}
-# launch file: engine, what is offloaded, whether one GPU gains by it; in the order of what they cost
-ENGINES = {
+# launch file: what is sharded, what is offloaded, whether one GPU gains by it; in the order of what they cost
+LAUNCHES = {
     "single_gpu": ("none", {}, True),
     "multi_gpu": ("ddp", {}, False),
     "zero2": ("zero2", {}, False),
@@ -57,9 +58,9 @@ def config(size: str) -> Qwen2Config:
 @functools.cache
 def peak_gb(size: str, kind: str, processes: int, name: str) -> tuple[float, float]:
     """Of a device, and of a machine's memory for each device."""
-    engine, offloaded, _ = ENGINES[name]
+    sharding, offloaded, _ = LAUNCHES[name]
     adapter = LoraConfig(r=16, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
-    run = memory.Run(
+    work = Workload(
         recipe="grpo",
         config=config(size),
         prompt=512,
@@ -73,23 +74,23 @@ def peak_gb(size: str, kind: str, processes: int, name: str) -> tuple[float, flo
         peft_config=None if kind == "full" else adapter,
         quantized=memory.NF4_NESTED if kind == "QLoRA" else None,
         checkpointing=True,
-        engine=engine,
+        sharding=sharding,
         processes=processes,
         **offloaded,
     )
-    found = memory.estimate(run)
+    found = memory.estimate(work)
     print(size, kind, processes, name, f"{found.peak / 1e9:.1f}", file=sys.stderr, flush=True)
     return found.peak / 1e9, found.host / 1e9
 
 
 def cell(size: str, kind: str, processes: int, gigabytes: float) -> str:
-    for name, (engine, _, on_one) in ENGINES.items():
-        if (processes == 1 and not on_one) or (processes > 1 and engine == "none"):
+    for name, (sharding, _, on_one) in LAUNCHES.items():
+        if (processes == 1 and not on_one) or (processes > 1 and sharding == "none"):
             continue
         peak, host = peak_gb(size, kind, processes, name)
         if peak <= (1 - FREE) * gigabytes:
-            said = f"{peak:.0f}" if name in ("single_gpu", "multi_gpu") else f"{peak:.0f}, {name}"
-            return said + (f" + {host:.0f}" if host else "")
+            fits = f"{peak:.0f}" if name in ("single_gpu", "multi_gpu") else f"{peak:.0f}, {name}"
+            return fits + (f" + {host:.0f}" if host else "")
     return "–"
 
 

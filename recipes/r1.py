@@ -210,10 +210,10 @@ def only_one(out: Path):
 
 def describe(stage: Stage) -> str:
     figures = stage.figures()
-    said = [
+    shares = [
         f"{key.replace('_', ' ')} {figures[key]:.3f}" for key in ("accuracy", "format_rate") if figures[key] is not None
     ]
-    return ", ".join([*said, *([f"{figures['seconds']:.0f} s"] if figures["seconds"] is not None else [])])
+    return ", ".join([*shares, *([f"{figures['seconds']:.0f} s"] if figures["seconds"] is not None else [])])
 
 
 if __name__ == "__main__":

@@ -75,11 +75,11 @@ def perfect_of(name: str):
 
     RewardError where it raises, or gives neither text nor None.
     """
-    own = getattr(importlib.import_module(f"rewards.{name}"), "perfect", None)
+    perfect = getattr(importlib.import_module(f"rewards.{name}"), "perfect", None)
 
     def held_to_its_contract(row):
         try:
-            text = own(row)
+            text = perfect(row)
         except Exception as error:
             raise RewardError(name, f"raised in perfect(): {_said(error, name)}") from error
         if text is not None and not isinstance(text, str):
@@ -88,7 +88,7 @@ def perfect_of(name: str):
             )
         return text
 
-    return own and held_to_its_contract
+    return perfect and held_to_its_contract
 
 
 def best_of(name: str) -> float:

@@ -40,9 +40,9 @@ def one_test(code: str, row: dict, part: dict | str) -> Generator[Run, Outcome, 
             return "passed"
         if outcome.why != "ended":
             return f"failed: {WHY[outcome.why]}"
-        said = outcome.output.decode("utf-8", "replace")
+        written = outcome.output.decode("utf-8", "replace")
         ended = f"exit code {outcome.code}, " if outcome.code else ""
-        return f"failed: {ended}wrote {said[:200]!r}, expected {part['output'][:200]!r}"
+        return f"failed: {ended}wrote {written[:200]!r}, expected {part['output'][:200]!r}"
     data = json.dumps(row | {"asserts": [part], "done": 0, "explain": True})
     before = f"{row['prelude']}\n{records.source(row['setup'])}"
     outcome = yield Run("assert", code, data, row["time_limit"], prelude=before)

@@ -30,7 +30,7 @@ FEWEST_WORDS = 4  # thoughts of fewer have the benefit of the doubt
 ENOUGH_WORDS, MOST_WORDS = 8, 30  # a shorter sentence is judged with the next one, a longer one in pieces
 LONGEST_WORD = 20  # letters: a longer one counts as several
 # the probability that a sentence is of another language: benchmarks/style_rewards.py shows what honest solutions then earn
-SURE = 0.75
+LANGUAGE_CONFIDENCE = 0.75
 TOKEN = re.compile(r"[^\W\d_]+|[.!?:;\n。]")
 # $5 and $6 are prices: as in Pandoc, no blank inside the dollars, no digit after them. Linear: no alternative reads past
 # the next opening sign
@@ -106,7 +106,7 @@ def script_of(letter: str) -> str | None:
 def foreign(sentence: list[str], language: str) -> bool:
     """Whether the words are surely of another of the languages in this script."""
     best, probability = detector(RIVALS[language]).classify(" ".join(sentence).lower())
-    return best != language and probability >= SURE
+    return best != language and probability >= LANGUAGE_CONFIDENCE
 
 
 @functools.cache

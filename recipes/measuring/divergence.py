@@ -19,8 +19,8 @@ def kl(
     An unbiased estimate of the KL divergence of the two as distributions over completions (the k1 estimator), at the
     temperature they were sampled at; biased where top_p, top_k, min_p or a repetition penalty narrowed the sampling.
     """
-    of = [log_probs(m, prompts, completions, temperature, batch_size) for m in (model, reference)]
-    return fmean(a - b for a, b in zip(*of, strict=True))
+    logps = [log_probs(m, prompts, completions, temperature, batch_size) for m in (model, reference)]
+    return fmean(a - b for a, b in zip(*logps, strict=True))
 
 
 def implicit_rewards(model, reference, pairs: Dataset, tokenizer, beta: float, batch_size: int = 16) -> dict:
@@ -29,8 +29,8 @@ def implicit_rewards(model, reference, pairs: Dataset, tokenizer, beta: float, b
     rewards = []
     for column in ("chosen", "rejected"):
         answers = dataset_rows.completion_ids(pairs[column], tokenizer)
-        of = [log_probs(m, prompts, answers, batch_size=batch_size) for m in (model, reference)]
-        rewards.append([beta * (a - b) for a, b in zip(*of, strict=True)])
+        logps = [log_probs(m, prompts, answers, batch_size=batch_size) for m in (model, reference)]
+        rewards.append([beta * (a - b) for a, b in zip(*logps, strict=True)])
     margins = [chosen - rejected for chosen, rejected in zip(*rewards, strict=True)]
     return {"pair_accuracy": fmean((m > 0) + 0.5 * (m == 0) for m in margins), "margin": fmean(margins)}
 

@@ -100,8 +100,8 @@ class Scorer(torch.nn.Module):
             if isinstance(reward, ModelReward):
                 values = reward(prompts, completions)
             else:
-                said = [[{"role": "assistant", "content": text}] for text in texts] if self.chat else texts
-                sampled = {"completions": said, "completion_ids": completions}
+                answers = [[{"role": "assistant", "content": text}] for text in texts] if self.chat else texts
+                sampled = {"completions": answers, "completion_ids": completions}
                 values = reward(**sampled, **columns, log_metric=lambda k, v: self.metrics[k].append(v))
             self.logs[name] += values
             total += self.weights[name] * torch.tensor([v or 0.0 for v in values], dtype=torch.float32)
