@@ -20,6 +20,7 @@ from multiprocessing import reduction
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
+START = subprocess.run
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [f"recipes.{name}" for name in ("sft", "dpo", "grpo", "ppo", "reward_model", "evaluate", "sample", "merge", "r1")]
@@ -123,17 +124,29 @@ def run_joined(module: str, *argv: str, processes: int, timeout: float = 600) ->
 
 
 class Here:
-    """In the place of `subprocess` in a process that was forked itself and has only imported so far: Popen forks once more."""
+    """In the place of `subprocess` in a process that was forked itself and has only imported so far: it forks once more."""
 
     class Popen:
-        def __init__(self, command: list, env: dict):
+        def __init__(self, command: list, env: dict, stdout: int | None = None):
+            """stdout: subprocess.DEVNULL, or None for this process's own."""
             sys.stdout.flush()
             self.pid = os.fork()
             if self.pid == 0:
-                _run([str(word) for word in command[1:]], env, str(REPO), [])
+                outputs = [Output(os.open(os.devnull, os.O_WRONLY))] if stdout == subprocess.DEVNULL else []
+                _run([str(word) for word in command[1:]], env, str(REPO), outputs)
 
         def wait(self) -> int:
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def run_here(command: list, *, check: bool = False, stdout: int | None = None, env: dict | None = None, **settings):
+    """In the place of subprocess.run there: recipes are forked, anything else is started."""
+    if command[:2] != [sys.executable, "-m"]:
+        return START(command, check=check, stdout=stdout, env=env, **settings)
+    code = Here.Popen(command, env or dict(os.environ), stdout).wait()
+    if check and code:
+        raise subprocess.CalledProcessError(code, command)
+    return subprocess.CompletedProcess(command, code)
 
 
 def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output]) -> None:
