@@ -324,7 +324,7 @@ def test_the_recipe_of_a_config_that_lies_anywhere(tmp_path, text, recipe):
 
 def test_a_config_of_several_recipes_has_to_be_said_which(tmp_path):
     (tmp_path / "mine.yaml").write_text("dataset: a.jsonl\n")
-    with pytest.raises(ValueError, match=r"fits sft and dpo.* by its keys: say --recipe"):
+    with pytest.raises(ValueError, match=r"fits sft and reward_model.* by its keys: say --recipe"):
         recipe_of(str(tmp_path / "mine.yaml"))
 
 

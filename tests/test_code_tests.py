@@ -13,6 +13,7 @@ import threading
 import time
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import REPO
@@ -111,9 +112,9 @@ print(json.dumps({"tier": shared().tier, "scores": scores}))
 """
 
 
-@every_way
-def test_the_labelled_cases(way):
-    """Every kind of honest program and every known cheat, in each tier: right scores, and nothing reached outside."""
+@functools.cache
+def scored(way: str) -> SimpleNamespace:
+    """All labelled programs, run at once in one tier: their scores, and what they reached or made outside."""
     command = launch(way, "-c", SCORE_CASES, str(REPO / "tests/cases/code_cases.jsonl"))
     kept = Path("/tmp/rr_canary_keep")
     kept.write_text("kept")
@@ -133,20 +134,30 @@ def test_the_labelled_cases(way):
             connection.sendall(b"pong")
 
     threading.Thread(target=answer, daemon=True).start()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["tier"] == WAYS[way]
-    wrong = [(c["id"], c["note"], s) for c, s in zip(CASES, told["scores"], strict=True) if s != c["expected"]]
-    assert wrong == []
-    assert not reached
+    found = json.loads(done.stdout)
     time.sleep(max(c.get("check_after_s") or 0 for c in CASES))
-    created = [c["must_not_create"] for c in CASES if c.get("must_not_create")]
-    assert [p for paths in created for p in paths if os.path.exists(p)] == []
-    assert kept.read_text() == "kept"
+    made = [path for c in CASES for path in c.get("must_not_create") or () if os.path.exists(path)]
+    text = kept.read_text()
     kept.unlink()
     listener.shutdown(socket.SHUT_RDWR)  # ends the thread's wait
     listener.close()
+    scores = dict(zip((c["id"] for c in CASES), found["scores"], strict=True))
+    return SimpleNamespace(tier=found["tier"], scores=scores, reached=reached, made=made, kept=text)
+
+
+@every_way
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_a_labelled_program(case, way):
+    """Every kind of honest program and every known cheat, in each tier."""
+    assert scored(way).scores[case["id"]] == case["expected"], case["note"]
+
+
+@every_way
+def test_the_labelled_programs_reach_nothing_outside(way):
+    found = scored(way)
+    assert found.tier == WAYS[way] and not found.reached and found.made == [] and found.kept == "kept"
 
 
 def test_humaneval():

@@ -47,7 +47,7 @@ def followed(folder: Path, document: str, section: str | None = None) -> list[st
             (folder / file).write_text(content)
             continue
         done = subprocess.run(
-            ["bash", "-ec", commands], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+            ["bash", "-ec", commands], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, f"{document}:\n{commands}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         said.append(done.stdout)

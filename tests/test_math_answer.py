@@ -31,16 +31,16 @@ def verdict(gold, answer):
     return judge([f"<think>so</think><answer>{answer}</answer>"], [gold])[0]
 
 
-def test_labelled_cases():
-    for case in CASES:
-        for path in case.get("must_not_create", ()):
-            assert not os.path.exists(path), f"{path} was left by something else: remove it"
-    for case in CASES:
-        start = time.perf_counter()
-        score = math_answer([case["completion"]], answer=[case["gold"]])
-        assert score == [float(case["expected"])], case
-        assert time.perf_counter() - start < 3, case["id"]
-        assert not any(map(os.path.exists, case.get("must_not_create", ())))
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_a_labelled_case(case):
+    made = case.get("must_not_create", ())
+    for path in made:
+        assert not os.path.exists(path), f"{path} was left by something else: remove it"
+    start = time.perf_counter()
+    score = math_answer([case["completion"]], answer=[case["gold"]])
+    assert score == [float(case["expected"])]
+    assert time.perf_counter() - start < 3
+    assert not any(map(os.path.exists, made))
 
 
 def test_real_golds_score_one_in_every_form_and_the_next_one_zero():
@@ -52,14 +52,14 @@ def test_real_golds_score_one_in_every_form_and_the_next_one_zero():
             assert math_answer([f"<answer>{following}</answer>"], answer=[gold]) == [0.0], (gold, following)
 
 
-@pytest.mark.parametrize("kind, want", [("equal", 1.0), ("different", 0.0)])
-def test_pairs(kind, want):
+@pytest.mark.parametrize("row", PAIRS, ids=lambda row: ascii(row["gold"])[1:30])
+def test_pairs(row):
     """Spellings and near misses of every kind of answer; a gold is also equal to itself."""
-    for row in PAIRS:
+    for kind, want in (("equal", 1.0), ("different", 0.0)):
         for answer in row.get(kind, ()):
             for text in (f"<answer>{answer}</answer>", f"<answer>\\boxed{{{answer}}}</answer>"):
-                assert judge([text], [row["gold"]])[0].score == want, (row["gold"], text, judge([text], [row["gold"]]))
-        assert verdict(row["gold"], row["gold"]).score == 1.0, row["gold"]
+                assert judge([text], [row["gold"]])[0].score == want, (text, judge([text], [row["gold"]]))
+    assert verdict(row["gold"], row["gold"]).score == 1.0
 
 
 @pytest.mark.parametrize(
