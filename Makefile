@@ -1,4 +1,4 @@
-# `make demo`: watch a small model learn by GRPO, on a laptop.  `make test`: check everything.  `make check`: what takes a minute.
+# `make demo`: watch a small model learn by GRPO, on a laptop.  `make test`: check everything.  `make check`: what takes a minute or two.
 # Both build .venv first, once, and again when setup.cfg or constraints.txt change.
 
 PYTHON ?= python3

@@ -134,11 +134,8 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, con
     tracking.prepare_wandb(training_args)
     before = held_out.before()
     set_seed(training_args.seed)
-    name, trust, peft_config = (
-        model_args.model_name_or_path,
-        args.trust_remote_code,
-        model_loading.peft_config(model_args),
-    )
+    name, trust = model_args.model_name_or_path, args.trust_remote_code
+    peft_config = model_loading.peft_config(model_args)
     init_kwargs = model_loading.model_init_kwargs(model_args)
     init_kwargs["quantization_config"] = get_quantization_config(model_args)
     policy, reference = policy_and_reference(name, trust, tokenizer, init_kwargs, with_lora=peft_config is not None)

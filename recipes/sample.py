@@ -74,7 +74,7 @@ def problems(config: RunConfig) -> Iterator[str]:
     # what is accepted has options too
     yield from reward_problems(config.with_given(rewards={**names, **ACCEPT, **(config["accept"] or {})}))
     if config["keep"] == "pairs" and config["temperature"] == 0:
-        yield "temperature=0 with keep=pairs: of one greedy completion a prompt there is no pair; raise it"
+        yield "temperature=0 with keep=pairs: a pair can't be made of one greedy completion; raise it"
     least = 2 if config["keep"] == "pairs" else 1
     if config["samples"] is not None and config["samples"] < least:
         yield f"samples={config['samples']}: at least {least} a prompt are needed"

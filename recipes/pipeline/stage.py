@@ -149,7 +149,7 @@ def as_text(value) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder, that of its own files' names and contents, of those over 1 MB only the size.
+    """SHA-256 of a file; of a folder, of the names and contents of its files; a file over 1 MB counts by its size.
 
     A run's folder holds its summary.json, which no other run's is equal to.
     """

@@ -37,9 +37,8 @@ class Findings:
     def question(self, what: str):
         """A ValueError inside is a failure, an unreachable hub a skip."""
         try:
-            with contextlib.redirect_stdout(
-                sys.stderr
-            ):  # dataset_rows says which rows it leaves out; here they are counted
+            # dataset_rows says which rows it leaves out; here they are counted
+            with contextlib.redirect_stdout(sys.stderr):
                 yield
         except Skipped as reason:
             self.say("skip", what, reason)

@@ -46,7 +46,7 @@ class SampledArgs:
     max_completion_length: int = field(default=256, metadata={"help": "tokens of a held-out completion, at most"})
 
     def measures(self) -> dict:
-        return {name: rewards.load(name) for name in (self.accuracy, "think_format") if name}
+        return load_rewards([name for name in (self.accuracy, "think_format") if name], None)
 
 
 @dataclass(kw_only=True)
