@@ -108,16 +108,16 @@ def to_row(raw: dict, roles: dict[str, str]) -> dict:
         text = values["prompt"]
         if roles["prompt"] == "instruction" and isinstance(raw.get("input"), str) and isinstance(text, str):
             text = "\n\n".join(part for part in (text, raw["input"]) if part.strip())  # Alpaca's form
-        prompt, said = _source.messages(text), values.get("completion")
-        completion = [{"role": "assistant", "content": said}] if isinstance(said, str) else _source.messages(said)
+        prompt, answer = _source.messages(text), values.get("completion")
+        completion = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else _source.messages(answer)
     system = values.get("system")
     if prompt and isinstance(system, str) and system.strip() and prompt[0]["role"] != "system":
         prompt = [{"role": "system", "content": system}, *prompt]
-    asked = bool(prompt) and prompt[-1]["role"] == "user" and bool(prompt[-1]["content"].strip())
-    row = {"prompt": prompt if asked else []}
+    has_question = bool(prompt) and prompt[-1]["role"] == "user" and bool(prompt[-1]["content"].strip())
+    row = {"prompt": prompt if has_question else []}
     if demonstrates(roles):
-        said = [m["role"] for m in completion] == ["assistant"] and completion[0]["content"].strip()
-        row["completion"] = completion if asked and said else None
+        has_answer = [m["role"] for m in completion] == ["assistant"] and completion[0]["content"].strip()
+        row["completion"] = completion if has_question and has_answer else None
     if "answer" in roles:
         row["answer"] = as_text(values["answer"])
     return row

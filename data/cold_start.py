@@ -42,16 +42,20 @@ def to_row(raw: dict) -> dict:
     and leave them out.
     """
     if "completion" in raw:
-        said = raw["completion"]
-        answer = [{"role": "assistant", "content": said}] if isinstance(said, str) else _source.messages(said)
+        completion = raw["completion"]
+        answer = (
+            [{"role": "assistant", "content": completion}]
+            if isinstance(completion, str)
+            else _source.messages(completion)
+        )
         turns = _source.messages(raw["prompt"]) + answer
     else:
         turns = _source.messages(raw["messages"])
         answer = turns[-1:]
     prompt = turns[: len(turns) - len(answer)]
     roles = [m["role"] for m in prompt[-1:] + answer]
-    asked = roles == ["user", "assistant"] and prompt[-1]["content"].strip()
-    text = tagged(answer[0]["content"]) if asked else None
+    has_question = roles == ["user", "assistant"] and prompt[-1]["content"].strip()
+    text = tagged(answer[0]["content"]) if has_question else None
     return {
         "prompt": prompt,
         "completion": [{"role": "assistant", "content": text}] if text else None,
@@ -67,8 +71,14 @@ def fits(raw: Dataset) -> bool:
 
 def why(row: dict) -> str | None:
     """What a row lacks, that could not be read."""
-    asked = row["prompt"] and row["prompt"][-1]["role"] == "user" and row["prompt"][-1]["content"].strip()
-    return None if row["completion"] else "no thoughts in one <think> block before an answer" if asked else "no prompt"
+    has_question = row["prompt"] and row["prompt"][-1]["role"] == "user" and row["prompt"][-1]["content"].strip()
+    return (
+        None
+        if row["completion"]
+        else "no thoughts in one <think> block before an answer"
+        if has_question
+        else "no prompt"
+    )
 
 
 def features(raw: Features) -> Features:

@@ -77,8 +77,8 @@ def to_row(raw: dict) -> dict:
     (prompt, chosen), (other, rejected) = (_answer(raw[side], explicit) for side in SIDES)
     if prompt != other:
         prompt, chosen = explicit, None
-    asked = bool(prompt) and prompt[-1]["role"] == "user" and all(m["content"].strip() for m in prompt)
-    whole = asked and chosen is not None and rejected is not None
+    has_question = bool(prompt) and prompt[-1]["role"] == "user" and all(m["content"].strip() for m in prompt)
+    whole = has_question and chosen is not None and rejected is not None
     return {
         "prompt": prompt,
         "chosen": [{"role": "assistant", "content": chosen}] if whole else None,
@@ -116,4 +116,4 @@ def _turns(text: str) -> list[dict]:
     start, *parts = TURN.split(text)
     if start.strip():
         return []
-    return [{"role": ROLES[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
+    return [{"role": ROLES[who], "content": text.strip()} for who, text in zip(parts[::2], parts[1::2], strict=True)]

@@ -54,20 +54,20 @@ def load(
 def problem(steps: int, largest: int, rng: random.Random) -> dict:
     """A raw row with random words and numbers."""
     have = start = rng.randint(2, largest)
-    told = []
+    events = []
     for _ in range(steps):
         verbs = LOSSES if have > 1 and rng.random() < 0.5 else GAINS
         n = rng.randint(1, min(largest, have - 1) if verbs is LOSSES else largest)
         have += n if verbs is GAINS else -n
-        told.append([rng.choice(verbs), n])
-    return {"name": rng.choice(list(PRONOUNS)), "thing": rng.choice(THINGS), "start": start, "steps": told}
+        events.append([rng.choice(verbs), n])
+    return {"name": rng.choice(list(PRONOUNS)), "thing": rng.choice(THINGS), "start": start, "steps": events}
 
 
 def to_row(raw: dict) -> dict:
     name, thing = raw["name"], raw["thing"]
-    told = [f"{verb} {n}" for verb, n in raw["steps"]]
-    told = " and ".join([", ".join(told[:-1]), told[-1]] if told[1:] else told)
-    question = f"{name} has {raw['start']} {thing}. {PRONOUNS[name]} {told}. How many {thing} does {name} have now?"
+    events = [f"{verb} {n}" for verb, n in raw["steps"]]
+    events = " and ".join([", ".join(events[:-1]), events[-1]] if events[1:] else events)
+    question = f"{name} has {raw['start']} {thing}. {PRONOUNS[name]} {events}. How many {thing} does {name} have now?"
     return {"prompt": [{"role": "user", "content": question}], "answer": str(sum(numbers(raw)))}
 
 

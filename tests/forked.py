@@ -1,11 +1,13 @@
 """Python commands as processes of their own, without the seconds of their imports.
 
 A fork server imports the recipes once; each command is forked from it, with its own arguments, environment, folder and output, and
-can be killed like any other process. What is tested of the start of Python itself, or of a launcher, uses subprocess.
+can be killed like any other process. Accelerate's launcher is forked like a recipe, and what it starts is forked as well. What is
+tested of the start of Python itself uses subprocess.
 """
 
 import atexit
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import runpy
@@ -15,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import types
 import warnings
-from multiprocessing import reduction
+from multiprocessing import forkserver, reduction
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
@@ -25,7 +28,11 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [f"recipes.{name}" for name in ("sft", "dpo", "grpo", "ppo", "reward_model", "evaluate", "sample", "merge", "r1")]
     + ["recipes.preflight.questions", "matplotlib.figure", "transformers.models.qwen2.modeling_qwen2"]
+    + ["accelerate.commands.launch", "torch.distributed.run"]
 )
+LAUNCHERS = ("accelerate.commands.launch", "torch.distributed.run")
+# environment variables: the network namespace that a process, and all that it forks, is in; a file for the ids of what it forks
+NETWORK, CHILDREN = "FORKED_IN_NETWORK", "FORKED_CHILDREN"
 
 
 class Output:
@@ -43,16 +50,27 @@ def _received(duplicate) -> Output:
 
 
 class Popen:
-    """As subprocess.Popen: `command` is [sys.executable, "-m", module, ...] or [sys.executable, "-c", code, ...]."""
+    """As subprocess.Popen: `args` is [sys.executable, "-m", module, ...], [sys.executable, "-c", code, ...] or a script's."""
 
-    def __init__(self, command: list, *, env=None, cwd=REPO, stdout=None, stderr=None):
-        """stdout, stderr: an open file; None: this process's own."""
+    def __init__(self, args: list, *, env=None, cwd=None, stdout=None, stderr=None, start_new_session=False):
+        """stdout, stderr: an open file; None: this process's own. cwd: None: the repository."""
         outputs = [Output(1 if stdout is None else stdout.fileno()), Output(2 if stderr is None else stderr.fileno())]
         environment = dict(os.environ if env is None else env)
-        words = [str(word) for word in command[1:]]
-        self.process = CONTEXT.Process(target=_run, args=(words, environment, str(cwd), outputs))
-        self.process.start()
+        words = [str(word) for word in args[1:] if word != "-u"]
+        started = (words, environment, str(cwd or REPO), outputs, start_new_session)
+        self.process = CONTEXT.Process(target=_run, args=started)
+        main, sys.modules["__main__"] = (
+            sys.modules["__main__"],
+            types.ModuleType("__main__"),
+        )  # not to be run again there
+        try:
+            self.process.start()
+        finally:
+            sys.modules["__main__"] = main
         self.pid = self.process.pid
+        if CHILDREN in os.environ:
+            with open(os.environ[CHILDREN], "a") as file:
+                file.write(f"{self.pid}\n")
 
     @property
     def returncode(self) -> int | None:
@@ -149,8 +167,10 @@ def run_here(command: list, *, check: bool = False, stdout: int | None = None, e
     return subprocess.CompletedProcess(command, code)
 
 
-def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output]) -> None:
+def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output], new_session: bool = False) -> None:
     """In the forked process: as `python <words>` in this folder, to the end of the process."""
+    if new_session:
+        os.setsid()
     for number, output in zip((1, 2), outputs, strict=False):
         os.dup2(output.fd, number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
@@ -159,15 +179,24 @@ def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output]) -
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.path.insert(0, cwd)
+    sys.path[:0] = [cwd, *filter(None, environment.get("PYTHONPATH", "").split(":"))]
+    if NETWORK in environment:
+        with open(f"/var/run/netns/{environment[NETWORK]}") as namespace:
+            assert ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
     warnings.filterwarnings("ignore", message=".*found in sys.modules after import", category=RuntimeWarning)
-    kind, what, *arguments = words
+    kind, what, *arguments = words if words[0] in ("-m", "-c") else ("script", *words)
     code = 0
     try:
         if kind == "-m":
+            if what in LAUNCHERS:
+                _fork_what_is_launched()
             sys.modules.pop(what, None)
             sys.argv = [what, *arguments]
             runpy.run_module(what, run_name="__main__", alter_sys=True)
+        elif kind == "script":
+            sys.argv = [what, *arguments]
+            sys.path.insert(0, os.path.dirname(os.path.abspath(what)))
+            runpy.run_path(what, run_name="__main__")
         else:
             sys.argv = ["-c", *arguments]
             exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
@@ -182,3 +211,11 @@ def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output]) -
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _fork_what_is_launched() -> None:
+    """torchrun's processes come from the fork server as well, which is this process's parent."""
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
+
+    forkserver._forkserver.ensure_running = lambda: None  # it would start one of its own
+    subprocess_handler.Popen = Popen

@@ -100,6 +100,18 @@ def test_every_launch_file_passes_with_the_tiny_run(path, untrained):
     assert first.startswith("# "), "opens with what it is for"
 
 
+@pytest.mark.parametrize("processes, sharding", [(1, "none"), (4, "ddp")])
+def test_zero_stage_0_shards_nothing(tmp_path, monkeypatch, processes, sharding):
+    content = {"distributed_type": "DEEPSPEED", "num_processes": processes, "deepspeed_config": {"zero_stage": 0}}
+    (tmp_path / "launch.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    in_keys = Launch.of_environment().with_keys({"deepspeed": {"zero_optimization": {"stage": 0}}})
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "0")
+    launches = [Launch.of_file(str(tmp_path / "launch.yaml")), Launch.of_environment(), in_keys]
+    assert [launch.sharding for launch in launches] == [sharding] * 3
+
+
 def test_the_arithmetic_is_said_in_words(untrained):
     launch = Launch(name="x.yaml", processes=4, sharding="zero2", use_cpu=True)
     argv = ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2", "--steps_per_generation", "4"]
@@ -273,24 +285,9 @@ def test_dry_run_looks_and_stops(recipe, untrained, tmp_path):
 @pytest.mark.launches
 def test_dry_run_sees_how_it_was_launched(untrained):
     """Two processes by torchrun: one looks, with the arithmetic of two."""
-    done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc_per_node",
-                "2",
-                "-m",
-                "recipes.grpo",
-            ),
-            *("--config", TINY, "--model_name_or_path", untrained, "--dry_run"),
-        ],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    argv = ["-m", "recipes.grpo", "--config", TINY, "--model_name_or_path", untrained, "--dry_run"]
+    done = forked.run([*launch, *argv])
     assert done.returncode == 0 and done.stdout.count("2 devices x 128 each") == 1, done.stderr[-2000:]
 
 

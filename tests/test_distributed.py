@@ -6,11 +6,11 @@ checkpoint holds, and what is saved. All figures that are compared are logged in
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
@@ -94,9 +94,7 @@ def launch(engine: str | None, commands: list[tuple], folder: Path) -> None:
     driver.write_text(DRIVER)
     start = ("-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/{engine}.yaml")
     start += ("--num_processes", "2", "--mixed_precision", "no", "--main_process_port", "0")
-    environment = os.environ | {"PYTHONPATH": str(REPO)}
-    argv = [sys.executable, *(start if engine else ()), str(driver), json.dumps(commands)]
-    done = subprocess.run(argv, cwd=REPO, env=environment, capture_output=True, text=True, timeout=600)
+    done = forked.run([sys.executable, *(start if engine else ()), str(driver), json.dumps(commands)])
     assert (done.returncode != 0) == commands[-1][-1], done.stderr[-6000:]
 
 

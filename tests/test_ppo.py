@@ -1,11 +1,10 @@
 """PPO by the real trainer: it learns, from rules and from reward models, and each completion is paid for its own row."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from conftest import run_in_processes, run_ppo
@@ -224,7 +223,7 @@ def test_a_checkpoint_of_a_reward_model_is_of_its_run_s_kind(base, tmp_path):
 def under_zero(stage: int, *argv: str) -> None:
     command = ["-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/cpu_zero{stage}.yaml"]
     command += ["--main_process_port", "0", "-m", "recipes.ppo", *argv, "--per_device_train_batch_size", "16"]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=600, env=os.environ)
+    done = forked.run([sys.executable, *command])
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -15,6 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import REPO
 
@@ -62,7 +63,7 @@ class Machines:
                 break
         self.address = "10.213.17.1" if self.names else "127.0.0.1"
 
-    def start(self, *argv: str, script=("-m", "recipes.sft"), own_disk: bool = False) -> list[subprocess.Popen]:
+    def start(self, *argv: str, script=("-m", "recipes.sft"), own_disk: bool = False) -> list:
         """A run on both, of rank 0 and 1; the second with an empty disk of its own over the run's folder, if asked."""
         port = "29500"
         if not self.names:
@@ -97,13 +98,18 @@ class Machines:
                     *command,
                 ]
             environment = os.environ | {"GLOO_SOCKET_IFNAME": f"cable{rank}" if self.names else "lo"}
-            environment |= {"PYTHONPATH": str(REPO)}
-            if self.names:
-                command = ["ip", "netns", "exec", self.names[rank], *command]
+            children = self.folder.parent / f"children{rank}"
+            children.unlink(missing_ok=True)
+            environment |= {"PYTHONPATH": str(REPO), forked.CHILDREN: str(children)}
             log = (self.folder.parent / f"machine{rank}.log").open("w")
-            both.append(
-                subprocess.Popen(command, cwd=REPO, env=environment, stdout=log, stderr=log, start_new_session=True)
-            )
+            if own_disk:
+                command = ["ip", "netns", "exec", self.names[rank], *command]
+                process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=log, stderr=log)
+            else:
+                environment |= {forked.NETWORK: self.names[rank]} if self.names else {}
+                process = forked.Popen(command, env=environment, stdout=log, stderr=log)
+            process.children = children
+            both.append(process)
         self.started += both
         return both
 
@@ -120,10 +126,10 @@ class Machines:
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
-def kill(process: subprocess.Popen) -> None:
+def kill(process) -> None:
     """The launcher and what it started, at once, as when a machine goes down."""
     if process.poll() is None:
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        children = process.children.read_text().split() if process.children.exists() else []
         for pid in [process.pid, *map(int, children)]:
             os.kill(pid, signal.SIGKILL)
         process.wait()
@@ -145,7 +151,7 @@ def wait_for_step(machines: Machines, both: list, checkpoint: int) -> None:
         time.sleep(0.1)
 
 
-def seconds_to_end(process: subprocess.Popen, limit: float) -> float:
+def seconds_to_end(process, limit: float) -> float:
     start = time.monotonic()
     process.wait(timeout=limit)
     return time.monotonic() - start

@@ -52,11 +52,11 @@ def sample(
         ignore_eos=True,  # the model's own list of end tokens may be another than the tokenizer's, which transformers goes by
     )
     each = [settings.clone() for _ in prompts]
-    for i, own in enumerate(each):
-        own.seed = seed * 1_000_003 + i  # equal prompts of one request would get equal completions
-    asked = [{"prompt_token_ids": ids} for ids in dataset_rows.prompt_ids(prompts, tokenizer)]
+    for i, of_prompt in enumerate(each):
+        of_prompt.seed = seed * 1_000_003 + i  # equal prompts of one request would get equal completions
+    tokenized = [{"prompt_token_ids": ids} for ids in dataset_rows.prompt_ids(prompts, tokenizer)]
     done = []
-    for answer in engine.llm.generate(asked, each, lora_request=engine.lora, use_tqdm=False):
+    for answer in engine.llm.generate(tokenized, each, lora_request=engine.lora, use_tqdm=False):
         ids = list(answer.outputs[0].token_ids)
         finished = tokenizer.eos_token_id in ids
         ids = ids[: ids.index(tokenizer.eos_token_id) + 1] if finished else ids

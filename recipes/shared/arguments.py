@@ -113,7 +113,7 @@ def reward_problems(config: RunConfig) -> Iterator[str]:
     """Reward keys that don't go together, options that a reward refuses, and files that can't be imported."""
     names, options = config["rewards"] or {}, config["reward_options"] or {}
     if not names:
-        yield f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight"
+        yield f"rewards is empty: name at least one of {', '.join(rewards.names())}, with its weight, 0 to log it only"
     for name in names:
         yield from refusal(_try, name, options.get(name, {}))
     for unused in sorted(set(options) - set(names)):

@@ -64,10 +64,9 @@ def nearest(value: str, known) -> str:
 
 
 def unknown_choices(config: RunConfig, choices: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Values that aren't among a key's choices, each with the nearest that is; a list is looked through."""
+    """Values that aren't among a key's choices, each with those that are; a list is looked through."""
     for key, known in choices.items():
         values = config.given.get(key, [])
         for value in values if isinstance(values, list) else [values]:
             if value not in known:
-                near = difflib.get_close_matches(str(value), known, n=1) or known[:1]
-                yield f"{key}={value!r}: did you mean {near[0]!r}? there are {', '.join(known)}"
+                yield f"{key}={value!r}: {nearest(str(value), known)}"

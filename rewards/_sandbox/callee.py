@@ -131,8 +131,8 @@ class Candidate(Session):
 
     def new_copy(self, node: list, built: dict[int, object]) -> object:
         if node[0] == "instance":
-            own = vars(self.module).get(node[3])
-            return object.__new__(own if is_plain_class(own) else self.classes[node[3]])
+            defined = vars(self.module).get(node[3])
+            return object.__new__(defined if is_plain_class(defined) else self.classes[node[3]])
         return super().new_copy(node, built)
 
     def extended(self, node: list, built: dict[int, object]) -> object:
@@ -177,7 +177,7 @@ class Candidate(Session):
         if issubclass(kind, BaseException):
             return ["mine", [], number, "error class", self.error_classes(kind)]
         standard = isinstance(home, str) and home.partition(".")[0] in sys.stdlib_module_names
-        own = [] if standard else [b for b in kind.__bases__ if b is not object and _is_own(b)]
+        bases = [] if standard else [b for b in kind.__bases__ if b is not object and _is_own(b)]
         plain = next((b for b in (*wire.IMMUTABLE, *wire.MUTABLE) if issubclass(kind, b)), None)
         overrides = []
         if plain in wire.MUTABLE:
@@ -187,7 +187,7 @@ class Candidate(Session):
         fields = list(fields) if isinstance(fields, dict) else None
         doc = kind.__doc__ if type(kind.__doc__) is str else None
         described = [name, str(home), plain and plain.__name__, special_of(kind, plain), overrides, fields, doc]
-        return ["mine", [item(b) for b in own], number, "class", *described]
+        return ["mine", [item(b) for b in bases], number, "class", *described]
 
     def class_number(self, kind: type) -> int | None:
         home = str(kind.__module__).partition(".")[0]
@@ -211,8 +211,8 @@ class Candidate(Session):
 
     def known_global(self, module: str, name: str) -> object:
         if module == "prelude":
-            own = vars(self.module).get(name)
-            return own if is_plain_class(own) else self.classes[name]
+            defined = vars(self.module).get(name)
+            return defined if is_plain_class(defined) else self.classes[name]
         value: object = importlib.import_module(module)
         for part in name.split("."):
             value = getattr(value, part)
@@ -224,8 +224,8 @@ class Candidate(Session):
                 return self.mine[number]  # type: ignore[return-value]
             kind = self.given.get(name) if module == "prelude" else getattr(sys.modules.get(module), name, None)
             if isinstance(kind, type) and issubclass(kind, BaseException):
-                own = classes[0][0]
-                return kind if own == name else type(own, (kind,), {})
+                wanted = classes[0][0]
+                return kind if wanted == name else type(wanted, (kind,), {})
         return RuntimeError
 
 

@@ -90,9 +90,9 @@ def library() -> tuple[list[str], list[str]]:
 
     Installed packages are hidden, NumPy excepted: some ship test sets with their answers.
     """
-    own = {sysconfig.get_path("stdlib"), *(os.path.join(p, "lib") for p in (sys.base_prefix, sys.base_exec_prefix))}
+    python = {sysconfig.get_path("stdlib"), *(os.path.join(p, "lib") for p in (sys.base_prefix, sys.base_exec_prefix))}
     system = {"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo"}
-    paths = sorted({os.path.realpath(p) for p in own | system if os.path.exists(p)})
+    paths = sorted({os.path.realpath(p) for p in python | system if os.path.exists(p)})
     tops = [p for p in paths if not any(p.startswith(q + "/") for q in paths)]
     hidden = [h for p in tops for depth in ("", "*/", "*/*/") for h in glob.glob(f"{p}/{depth}*-packages")]
     return tops, [h for h in hidden if os.path.isdir(h)]

@@ -77,13 +77,13 @@ def attributes_of(nodes: list[ast.AST]) -> dict[str, set[str]]:
 def events(code: types.CodeType, inner: bool = False) -> Iterator[tuple[str, str]]:
     """("read", "bind" or "read in a function", name) of global names, in the order in which they happen."""
     bytecode = code.co_code
-    own = set()  # of a class's body
+    in_class_body = set()
     if inner and STORE_NAME in bytecode[::2]:
-        own = {code.co_names[arg] for op, arg in instructions(bytecode) if op == STORE_NAME}
+        in_class_body = {code.co_names[arg] for op, arg in instructions(bytecode) if op == STORE_NAME}
     for op, arg in instructions(bytecode):
         if op in (LOAD_NAME, LOAD_GLOBAL):
             name = code.co_names[arg if op == LOAD_NAME else arg >> GLOBAL_SHIFT]
-            if name not in own:
+            if name not in in_class_body:
                 yield ("read in a function" if inner else "read"), name
         elif op == STORE_GLOBAL or (op == STORE_NAME and not inner):
             yield "bind", code.co_names[arg]

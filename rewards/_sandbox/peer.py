@@ -114,9 +114,9 @@ class Peer(Session):
             else:
                 parents = tuple(known[b] for b in bases if b in known) or (Exception,)
                 try:
-                    kind = type(name, parents, {"__module__": "solution", "__str__": _told})
+                    kind = type(name, parents, {"__module__": "solution", "__str__": _message})
                 except TypeError:
-                    kind = type(name, parents[:1], {"__module__": "solution", "__str__": _told})
+                    kind = type(name, parents[:1], {"__module__": "solution", "__str__": _message})
                 self.check_new(number)
                 self.numbers[id(kind)], self.theirs[number] = number, kind
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
@@ -224,7 +224,7 @@ def is_iterator(value: object) -> bool:
     return iterator and type(value).__module__ != "tests"
 
 
-def _told(error: BaseException) -> str:
-    told = vars(error).get("__told__")
+def _message(error: BaseException) -> str:
+    message = vars(error).get("__told__")
     standard = next(kind for kind in type(error).__mro__ if kind.__module__ != "solution")
-    return told if type(told) is str else standard.__str__(error)
+    return message if type(message) is str else standard.__str__(error)

@@ -105,17 +105,17 @@ class Pool:
             theirs.close()
         self.life = life
         life.settimeout(START_S)
-        told = b""
+        report = b""
         with contextlib.suppress(OSError):
-            while not told.endswith(b"\n") and (piece := life.recv(65536)):
-                told += piece
-        if not told.endswith(b"\n"):
+            while not report.endswith(b"\n") and (piece := life.recv(65536)):
+                report += piece
+        if not report.endswith(b"\n"):
             self.workers = [Worker(ours) for ours, _ in pairs]
             self.server.kill()
-            said = self.server.stderr.read().decode(errors="replace").strip()
+            error = self.server.stderr.read().decode(errors="replace").strip()
             self.close()
-            raise NoIsolation(f"the sandbox did not start: {said[-2000:] or 'it was silent'}")
-        self.report = json.loads(told)
+            raise NoIsolation(f"the sandbox did not start: {error[-2000:] or 'it was silent'}")
+        self.report = json.loads(report)
         self.workers = [Worker(ours) for ours, _ in pairs]
         self.tier = self.report["tier"]
         if self.tier is None:

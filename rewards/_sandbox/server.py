@@ -96,9 +96,9 @@ def start_worker(tier: str, slot: int, core: int, outside: str, controls: list[i
         os._exit(1)
     os.close(write)
     with open(read, "rb") as file:
-        told = file.read().decode()
-    ready = told.startswith("ready")
-    return pid, None if ready else told or "it died", told == "ready, watched"
+        answer = file.read().decode()
+    ready = answer.startswith("ready")
+    return pid, None if ready else answer or "it died", answer == "ready, watched"
 
 
 def become_worker(tier: str, slot: int, core: int, outside: str, control: int, ready: int, server: int) -> None:
@@ -265,8 +265,8 @@ def watch(pids: list[int], control: socket.socket, proc: int | None, tier: str) 
 
 def memory_mb(proc: int, pids: list) -> float:
     """What the processes of a program use beyond this worker's own image, which they share."""
-    own = resident(proc, os.getpid())
-    return sum(max(0, resident(proc, pid) - own) for pid in pids) * PAGE_MB
+    image = resident(proc, os.getpid())
+    return sum(max(0, resident(proc, pid) - image) for pid in pids) * PAGE_MB
 
 
 def tasks(proc: int, pids: list) -> int:

@@ -400,16 +400,16 @@ def set_attributes(value: object, attributes: dict[str, object]) -> None:
     for name in slots:
         if name not in attributes and _has(value, name):
             object.__delattr__(value, name)
-    own = object.__getattribute__(value, "__dict__") if kind.__dictoffset__ else None
-    if own is not None:
-        own.clear()
+    fields = object.__getattribute__(value, "__dict__") if kind.__dictoffset__ else None
+    if fields is not None:
+        fields.clear()
     for name, held in attributes.items():
         if type(name) is not str:
             raise ValueError("an attribute without a name")
         if name in slots:
             object.__setattr__(value, name, held)
-        elif own is not None and not _answers(getattr(kind, name, None)):
-            own[name] = held
+        elif fields is not None and not _answers(getattr(kind, name, None)):
+            fields[name] = held
 
 
 def _answers(attribute: object) -> bool:

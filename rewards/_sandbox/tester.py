@@ -105,7 +105,7 @@ def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: 
     `math` in `math.isclose` is the module, whatever the candidate has made of that name; and nothing stands in for what
     the candidate was to define.
     """
-    told = peer.receive()["names"]
+    defined = peer.receive()["names"]
     known = vars(builtins)
     wanted, looked_into, classes, all_of_solution = names_in(nodes, codes, lambda n: n in given or n in known)
     handles.tested.update(classes)
@@ -113,8 +113,8 @@ def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: 
     if not wanted.isdisjoint(known):
         namespace["__builtins__"] = {n: v for n, v in known.items() if n not in wanted}
     found: dict[str, object] = {}
-    asked = []
-    for name in sorted(wanted | set(told) if all_of_solution else wanted):
+    requested = []
+    for name in sorted(wanted | set(defined) if all_of_solution else wanted):
         if name in looked_into and (name in sys.stdlib_module_names or name in PACKAGES):
             try:
                 module = importlib.import_module(PACKAGES.get(name, name))
@@ -123,17 +123,17 @@ def names(peer: Peer, nodes: list[ast.AST], codes: list[types.CodeType], given: 
             if name in PACKAGES or all(hasattr(module, attribute) for attribute in looked_into[name]):
                 namespace[name] = module
                 continue
-        if name in told and name.isidentifier() and not name.startswith("__"):
-            origin = told[name]
+        if name in defined and name.isidentifier() and not name.startswith("__"):
+            origin = defined[name]
             if type(origin) is list and len(origin) == 2 and origin[1] == name and origin[0] in wire.HELPERS:
                 found[name] = getattr(importlib.import_module(origin[0]), name)
             else:
-                asked.append(name)
-    if asked:
-        found |= zip(asked, peer.ask("names", *asked), strict=True)
+                requested.append(name)
+    if requested:
+        found |= zip(requested, peer.ask("names", *requested), strict=True)
     sys.modules["solution"] = peer.solution
     vars(peer.solution).update(found)
-    peer.watched = {n: found[n] for n in asked}
+    peer.watched = {n: found[n] for n in requested}
     peer.namespace = namespace | {n: v for n, v in found.items() if n in wanted}
     return peer.namespace
 
