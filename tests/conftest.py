@@ -3,10 +3,12 @@
 Recipes are imported in functions: pytest-xdist's controller reads this file too, and imports would hold up its workers.
 """
 
+import contextlib
 import importlib
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -109,10 +111,15 @@ def shared_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kernels(tmp_path_factory) -> None:
-    """DeepSpeed's kernels are built once a session, away from the user's: a build that was killed leaves a lock, on which every
-    later run would wait for ever."""
-    os.environ["TORCH_EXTENSIONS_DIR"] = str(shared_folder(tmp_path_factory) / "kernels")
+def kernels(request) -> None:
+    """DeepSpeed's kernels, which take a minute or two to compile, are kept in pytest's cache and apart from the user's: a build that
+    was killed leaves a lock, on which every later run would wait for ever."""
+    folder = request.config.cache.mkdir("kernels")
+    for lock in folder.glob("*/lock"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > 900:
+                lock.unlink()
+    os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from multiprocessing import forkserver, reduction
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
-START = subprocess.run
+START, POPEN = subprocess.run, subprocess.Popen
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [f"recipes.{name}" for name in ("sft", "dpo", "grpo", "ppo", "reward_model", "evaluate", "sample", "merge", "r1")]
@@ -145,32 +145,38 @@ class Here:
     """In the place of `subprocess` in a process that was forked itself and has only imported so far: it forks once more."""
 
     class Popen:
-        def __init__(self, command: list, env: dict, stdout: int | None = None):
-            """stdout: subprocess.DEVNULL, or None for this process's own."""
+        def __init__(self, command: list, *, env=None, cwd=REPO, stdout=None, stderr=None):
+            """stdout, stderr: subprocess.DEVNULL, an open file, or None for this process's own."""
             sys.stdout.flush()
             self.pid = os.fork()
             if self.pid == 0:
-                outputs = [Output(os.open(os.devnull, os.O_WRONLY))] if stdout == subprocess.DEVNULL else []
-                _run([str(word) for word in command[1:]], env, str(REPO), outputs)
+                files = [1 if stdout is None else stdout, 2 if stderr is None else stderr]
+                null = os.open(os.devnull, os.O_WRONLY)
+                fds = [null if f == subprocess.DEVNULL else f if isinstance(f, int) else f.fileno() for f in files]
+                _run([str(word) for word in command[1:]], dict(env or os.environ), str(cwd), list(map(Output, fds)))
 
         def wait(self) -> int:
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def run_here(command: list, *, check: bool = False, stdout: int | None = None, env: dict | None = None, **settings):
+def run_here(command: list, *, check=False, capture_output=False, text=True, stdout=None, **settings):
     """In the place of subprocess.run there: recipes are forked, anything else is started."""
     if command[:2] != [sys.executable, "-m"]:
-        return START(command, check=check, stdout=stdout, env=env, **settings)
-    code = Here.Popen(command, env or dict(os.environ), stdout).wait()
-    if check and code:
-        raise subprocess.CalledProcessError(code, command)
-    return subprocess.CompletedProcess(command, code)
+        return START(command, check=check, capture_output=capture_output, text=text, stdout=stdout, **settings)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        outputs = {"stdout": out, "stderr": err} if capture_output else {"stdout": stdout}
+        code = Here.Popen(command, **outputs, **settings).wait()
+        if check and code:
+            raise subprocess.CalledProcessError(code, command)
+        out.seek(0), err.seek(0)
+        return subprocess.CompletedProcess(command, code, out.read(), err.read())
 
 
 def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output], new_session: bool = False) -> None:
     """In the forked process: as `python <words>` in this folder, to the end of the process."""
     if new_session:
         os.setsid()
+    subprocess.run, subprocess.Popen = START, POPEN
     for number, output in zip((1, 2), outputs, strict=False):
         os.dup2(output.fd, number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

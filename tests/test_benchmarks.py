@@ -1,11 +1,8 @@
 """Each benchmark runs to its end, at its smallest size. What it measures is not looked at here: a loaded machine would decide."""
 
 import json
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import forked
 import pytest
@@ -14,22 +11,23 @@ from conftest import REPO, run_sft
 pytestmark = pytest.mark.launches
 
 
-def benchmark(name: str, *argv: str) -> str:
-    command = [sys.executable, f"benchmarks/{name}.py", *argv]
-    done = subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
-    assert done.returncode == 0 or name == "recipe_overhead", done.stderr[-3000:]  # which says 1 where it is too slow
-    return done.stdout
-
-
 # a benchmark whose recipes are processes without the seconds of their imports
 FORKED_RECIPES = f"""
 import runpy, subprocess, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = [{str(REPO / "benchmarks")!r}, {str(REPO / "tests")!r}]
 import forked
 subprocess.run = forked.run_here
 sys.argv = sys.argv[1:]
+if sys.argv[0] == "benchmarks/grpo_vs_ppo.py":
+    subprocess.Popen = forked.Here.Popen
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+
+
+def benchmark(name: str, *argv: str) -> str:
+    done = forked.run([sys.executable, "-c", FORKED_RECIPES, f"benchmarks/{name}.py", *argv], timeout=900)
+    assert done.returncode == 0 or name == "recipe_overhead", done.stderr[-3000:]  # which says 1 where it is too slow
+    return done.stdout
 
 
 def test_recipe_overhead(base):
@@ -72,9 +70,7 @@ def test_r1_comparison(base, tmp_path):
     )
     sizes = ["--completions", "128", "--seeds", "1", "--held_out", "20", "--model", start]
     argv = [*sizes, "--output_dir", str(tmp_path / "runs"), "--figure", str(tmp_path / "a.png")]
-    done = forked.run([sys.executable, "-c", FORKED_RECIPES, "benchmarks/r1_comparison.py", *argv])
-    assert done.returncode == 0, done.stderr[-3000:]
-    said = done.stdout
+    said = benchmark("r1_comparison", *argv)
     assert said.count("\n| ") == 7 and (tmp_path / "a.png").stat().st_size > 10_000
 
 

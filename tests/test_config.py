@@ -212,7 +212,7 @@ def test_a_tracker_that_is_not_installed_is_refused(capsys, monkeypatch):
 
 def test_without_a_gpu_the_way_out_is_named(capsys, tmp_path):
     (tmp_path / "four.yaml").write_text(f"{REQUIRED}model_name_or_path: m\ntemplate: plain\n")
-    assert "add use_cpu: true" in refused(capsys, lambda: read(config=tmp_path / "four.yaml"))
+    assert "add use_cpu: true and bf16: false" in refused(capsys, lambda: read(config=tmp_path / "four.yaml"))
     read("--use_cpu", "true", config=tmp_path / "four.yaml")
 
 

@@ -1,7 +1,7 @@
 """A user's first hour, from the documents' own lines: what they tell one to type is extracted, and typed.
 
 A document is followed from top to bottom in a copy of the repository with the embedded base: what it shows behind "In `<file>`:"
-is written to that file, what is in a ```bash block is run.
+is written to that file, what is in a ```bash block is run. `python` and `accelerate` are forked there, which saves their imports.
 """
 
 import json
@@ -19,7 +19,7 @@ STEP = re.compile(r"In\s`([\w./-]+)`:\n\n```\w+\n(.*?)```|```bash\n(.*?)```", re
 
 
 @pytest.fixture(scope="module")
-def copy(base, tmp_path_factory) -> Path:
+def copy(base, tmp_path_factory):
     """The repository as a user has it, after `make demo`, whose base is stood in for by a smaller one."""
     folder = tmp_path_factory.mktemp("user") / "r1-recipes"
     ignored = shutil.ignore_patterns("__pycache__", "*.old-*")
@@ -30,7 +30,11 @@ def copy(base, tmp_path_factory) -> Path:
     shutil.copytree(base, folder / "outputs" / "sft-tiny-base", ignore=shutil.ignore_patterns("checkpoint-*"))
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "activate").touch()
-    return folder
+    command = [sys.executable, folder / "tests" / "forked_commands.py", folder / ".venv" / "bin"]
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as commands:
+        assert commands.stdout.readline() == b"ready\n"
+        yield folder
+        commands.stdin.close()
 
 
 def followed(folder: Path, document: str, section: str | None = None) -> list[str]:
@@ -38,7 +42,8 @@ def followed(folder: Path, document: str, section: str | None = None) -> list[st
     text = (REPO / document).read_text()
     if section is not None:
         text = re.search(rf"^## {section}$(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)[1]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "WANDB_MODE": "disabled"}
+    path = f"{folder}/.venv/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "WANDB_MODE": "disabled"}
     environment.pop("PYTHONPATH", None)
     said = []
     for file, content, commands in STEP.findall(text):

@@ -53,6 +53,8 @@ def precision(config: RunConfig, found: Findings) -> None:
         found.say(
             "warn", "precision", f"{text}: 4-bit weights are computed with in float32, slowly; say dtype: bfloat16"
         )
+    elif config["use_cpu"] and amp == "bfloat16":
+        found.say("warn", "precision", f"{text}: slow on a CPU without instructions for bfloat16; say bf16: false")
     else:
         found.say("pass", "precision", text)
 
