@@ -19,6 +19,7 @@ import tempfile
 import traceback
 import types
 import warnings
+import weakref
 from multiprocessing import forkserver, reduction
 from pathlib import Path
 
@@ -150,6 +151,7 @@ class Here:
             sys.stdout.flush()
             self.pid = os.fork()
             if self.pid == 0:
+                weakref.finalize._registry.clear()  # the temporary folders are its parent's
                 files = [1 if stdout is None else stdout, 2 if stderr is None else stderr]
                 null = os.open(os.devnull, os.O_WRONLY)
                 fds = [null if f == subprocess.DEVNULL else f if isinstance(f, int) else f.fileno() for f in files]
