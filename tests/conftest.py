@@ -26,19 +26,9 @@ import recipes  # noqa: F401, it sets what libraries read when they are imported
 REPO = Path(__file__).resolve().parents[1]
 
 
-# files that take minutes, the longest first: begun last, one of them would keep a single worker busy
-LONG = (
-    "distributed",
-    "r1",
-    "benchmarks",
-    "recipes",
-    "first_hour",
-    "two_machines",
-    "ppo",
-    "reward_model",
-    "code_tests",
-    "dpo",
-)
+# files that take minutes, the longest first: begun last, one of them would keep a single worker busy. While the first worker trains
+# the base, the second runs what doesn't need it.
+LONG = ("distributed", "code_tests", "r1", "reward_model", "recipes", "ppo", "benchmarks", "two_machines", "dpo")
 
 
 def pytest_collection_modifyitems(items):

@@ -151,7 +151,6 @@ class Here:
             sys.stdout.flush()
             self.pid = os.fork()
             if self.pid == 0:
-                weakref.finalize._registry.clear()  # the temporary folders are its parent's
                 files = [1 if stdout is None else stdout, 2 if stderr is None else stderr]
                 null = os.open(os.devnull, os.O_WRONLY)
                 fds = [null if f == subprocess.DEVNULL else f if isinstance(f, int) else f.fileno() for f in files]
@@ -179,6 +178,7 @@ def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output], n
     if new_session:
         os.setsid()
     subprocess.run, subprocess.Popen = START, POPEN
+    weakref.finalize._registry.clear()  # temporary folders that libraries, or a benchmark, have made are the parent's
     for number, output in zip((1, 2), outputs, strict=False):
         os.dup2(output.fd, number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

@@ -50,7 +50,9 @@ def parse(
             except ValueError as error:
                 if "use_cpu" not in str(error):
                     raise
-                raise ValueError("this machine has no GPU: add use_cpu: true and bf16: false to run on the CPU") from error
+                raise ValueError(
+                    "this machine has no GPU: add use_cpu: true and bf16: false to run on the CPU"
+                ) from error
     return *made, config
 
 
