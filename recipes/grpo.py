@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transformers import GenerationConfig, set_seed
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
+from trl import GRPOConfig, ModelConfig, get_quantization_config
 
 from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_config
 from recipes.preflight.entry import start
 from recipes.shared import arguments, curves, dataset_rows, model_loading, run_folder, tracking, vllm_options
+from recipes.shared.grpo_trainer import ResumableGRPOTrainer
 from recipes.shared.run_config import RunConfig, unknown_choices
 from recipes.shared.terminal import refusing
 
@@ -82,7 +83,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, c
     training_args.reward_weights = list(args.rewards.values())
     training_args.model_init_kwargs = model_loading.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
-    trainer = GRPOTrainer(
+    trainer = ResumableGRPOTrainer(
         model=model_args.model_name_or_path,
         reward_funcs=list(reward_funcs.values()),
         args=training_args,

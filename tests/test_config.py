@@ -12,8 +12,11 @@ from conftest import REPO, arguments, run_grpo
 
 from recipes import evaluate, grpo, sample
 from recipes.preflight.entry import start
+from recipes.shared import arguments as shared_arguments
 from recipes.shared import dataset_rows, model_loading, vllm_options
 from recipes.shared.cli import classes_of, parse
+from recipes.shared.launch import Launch
+from recipes.shared.run_config import RunConfig
 
 TINY = "recipes/configs/grpo/tiny.yaml"
 VLLM = ("--use_vllm", "true")
@@ -180,7 +183,7 @@ def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, unt
     def load(*_, **__):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(grpo, "GRPOTrainer", load)
+    monkeypatch.setattr(grpo, "ResumableGRPOTrainer", load)
     base_argv = [
         "--config",
         TINY,
@@ -197,16 +200,14 @@ def test_unknown_names_are_refused_before_a_model_loads(capsys, monkeypatch, unt
 
 
 def test_a_prompt_without_its_chat_template_is_refused_before_a_model_loads(capsys, monkeypatch, untrained, tmp_path):
-    monkeypatch.setattr(grpo, "GRPOTrainer", lambda *_, **__: pytest.fail("a model loads"))
+    monkeypatch.setattr(grpo, "ResumableGRPOTrainer", lambda *_, **__: pytest.fail("a model loads"))
     argv = ["--config", TINY, "--model_name_or_path", untrained, "--template", "chat", "--held_out", "0"]
     line = refused(capsys, run_grpo, *argv, "--output_dir", str(tmp_path / "run"))
     assert "no chat template" in line and not (tmp_path / "run").exists()
 
 
 def test_a_tracker_that_is_not_installed_is_refused(capsys, monkeypatch):
-    from recipes.shared import arguments as keys
-
-    monkeypatch.setattr(keys, "find_spec", lambda name: None)
+    monkeypatch.setattr(shared_arguments, "find_spec", lambda name: None)
     assert "report_to='trackio': trackio isn't installed" in refused(capsys, read, "--report_to", "trackio")
 
 
@@ -214,6 +215,16 @@ def test_without_a_gpu_the_way_out_is_named(capsys, tmp_path):
     (tmp_path / "four.yaml").write_text(f"{REQUIRED}model_name_or_path: m\ntemplate: plain\n")
     assert "add use_cpu: true and bf16: false" in refused(capsys, lambda: read(config=tmp_path / "four.yaml"))
     read("--use_cpu", "true", config=tmp_path / "four.yaml")
+
+
+def test_several_gpus_and_one_process_are_refused(capsys, monkeypatch):
+    """The Trainer would split each batch by DataParallel, under which a group and its rewards come apart."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    line = refused(capsys, read, "--use_cpu", "false")
+    assert "8 GPUs and one process" in line and "multi_gpu.yaml" in line and "CUDA_VISIBLE_DEVICES=0" in line
+    read("--use_cpu", "true")
+    launched = RunConfig("grpo", launch=Launch(processes=8))
+    assert not [problem for problem in shared_arguments.training_problems(launched) if "GPUs" in problem]
 
 
 COLOCATE = [*VLLM, "--max_prompt_length", "16", "--vllm_max_model_length", "64", "--vllm_gpu_memory_utilization", "0.3"]
@@ -230,7 +241,11 @@ def test_a_run_that_needs_vllm_is_refused_first_where_there_is_none(capsys, monk
         raise AssertionError("something was loaded")
 
     monkeypatch.setattr(vllm_options, "find_spec", lambda name: None)
-    for module, name in ((dataset_rows, "load_rows"), (model_loading, "load_tokenizer"), (grpo, "GRPOTrainer")):
+    for module, name in (
+        (dataset_rows, "load_rows"),
+        (model_loading, "load_tokenizer"),
+        (grpo, "ResumableGRPOTrainer"),
+    ):
         monkeypatch.setattr(module, name, load)
     line = refused(capsys, run_grpo, "--config", TINY, "--output_dir", str(tmp_path / "run"), *COLOCATE)
     assert "vLLM isn't installed" in line and "pip install -e '.[vllm]'" in line and "--use_vllm false" in line

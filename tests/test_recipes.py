@@ -315,8 +315,8 @@ def in_state(original, self, path, *a, **k):  # the last file of the checkpoint,
         die()
     return original(self, path, *a, **k)
 
-def in_step(original, self, *a, **k):
-    if self.state.global_step == 6:
+def in_step(original, self, *a, **k):  # of the third epoch
+    if self.state.global_step == 11:
         die()
     return original(self, *a, **k)
 
@@ -346,14 +346,16 @@ def uninterrupted(base, tmp_path_factory):
 
 
 def launch(base, folder, *argv, killed_at=None):
-    """A GRPO run of 12 steps in a process of its own, with a checkpoint every 4, of which 2 are kept."""
+    """A GRPO run of 12 steps in a process of its own, with a checkpoint every 4, of which 2 are kept. 12 prompts a step: five steps an epoch."""
     start = ["-m", "recipes.grpo"] if killed_at is None else ["-c", KILLER, killed_at]
     command = [sys.executable, *start, "--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", base]
     command += [
         "--dataset_options",
         "{digits: 1}",
         "--per_device_train_batch_size",
-        "32",
+        "24",
+        "--num_generations",
+        "2",
         "--max_completion_length",
         "24",
     ]
@@ -361,7 +363,7 @@ def launch(base, folder, *argv, killed_at=None):
     return forked.run(command)
 
 
-@pytest.mark.parametrize("moment, last_whole", [("step", 4), ("optimizer", 4), ("state", 4), ("last save", 12)])
+@pytest.mark.parametrize("moment, last_whole", [("step", 8), ("optimizer", 4), ("state", 4), ("last save", 12)])
 def test_a_killed_run_ends_with_the_same_weights(base, uninterrupted, tmp_path, moment, last_whole):
     folder = tmp_path / "run"
     assert launch(base, folder, killed_at=moment).returncode == -signal.SIGKILL

@@ -1,0 +1,12 @@
+"""TRL's GRPOTrainer, resumed after its first epoch with the prompts that an uninterrupted run would have."""
+
+from trl import GRPOTrainer
+
+
+class ResumableGRPOTrainer(GRPOTrainer):
+    def _get_train_sampler(self, dataset=None):
+        """TRL's order of the first epoch; each later one has a seed of its own, since a resumed run starts in the middle of one."""
+        sampler = super()._get_train_sampler(dataset)
+        if sampler.shuffle:
+            sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(sampler.seed + epoch)
+        return sampler
