@@ -87,7 +87,7 @@ def _value(tree: tuple, at: dict):
         return real_function("ln", value(tree[2], at)) * inverse(real_function("ln", value(tree[1], at)))
     if kind == "fn":
         return real_function(tree[1], value(tree[2], at))
-    numbers = [whole(value(part, at)) for part in tree[1:]]
+    numbers = [integer_in(value(part, at)) for part in tree[1:]]
     if kind == "!":
         return IV.mpf(math.factorial(numbers[0]))
     return IV.mpf(math.comb(*numbers))
@@ -99,7 +99,7 @@ def integer(x) -> Fraction | None:
     return low if low == high and low is not None and low.denominator == 1 else None
 
 
-def whole(x) -> int:
+def integer_in(x) -> int:
     """The whole number in an interval, of which there is a factorial."""
     if not is_complex(x) and size(x) <= MAX_FACTORIAL:
         number = round(ends_of(x)[0])

@@ -96,7 +96,7 @@ def is_number(token: str) -> bool:
     return token[0] in "0123456789" or (token[0] == "." and len(token) > 1)
 
 
-def whole(token: str) -> bool:
+def is_integer(token: str) -> bool:
     return token.isascii() and token.isdigit()  # isdigit alone takes ① too
 
 
@@ -262,13 +262,13 @@ class Parser:
     def number(self, token: str) -> tuple:
         r"""A number, or a mixed one: 2\frac{1}{2}, 2 1/2."""
         value = literal(token)
-        if whole(token) and self.peek() == r"\frac":
+        if is_integer(token) and self.peek() == r"\frac":
             start, tokens = self.i, list(self.tokens)
             fraction = self.atom()
             if fraction[1][0] == fraction[2][0] == "n" and fraction[2][1]:
                 return ("n", value + fraction[1][1] / fraction[2][1])
             self.i, self.tokens = start, tokens
-        elif whole(token) and whole(self.peek()) and self.peek(1) == "/" and whole(self.peek(2)):
+        elif is_integer(token) and is_integer(self.peek()) and self.peek(1) == "/" and is_integer(self.peek(2)):
             above, _, below = self.take(), self.take(), self.take()
             if not int(below):
                 raise Malformed("a division by zero")
