@@ -160,13 +160,13 @@ class Here:
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def run_here(command: list, *, check=False, capture_output=False, text=True, stdout=None, **settings):
+def run_here(command: list, *, check=False, capture_output=False, text=True, timeout=None, **settings):
     """In the place of subprocess.run there: recipes are forked, anything else is started."""
-    if command[:2] != [sys.executable, "-m"]:
-        return START(command, check=check, capture_output=capture_output, text=text, stdout=stdout, **settings)
+    if command[0] != sys.executable or command[1] not in ("-m", "-c"):
+        return START(command, check=check, capture_output=capture_output, text=text, timeout=timeout, **settings)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        outputs = {"stdout": out, "stderr": err} if capture_output else {"stdout": stdout}
-        code = Here.Popen(command, **outputs, **settings).wait()
+        settings |= {"stdout": out, "stderr": err} if capture_output else {}
+        code = Here.Popen(command, **settings).wait()
         if check and code:
             raise subprocess.CalledProcessError(code, command)
         out.seek(0), err.seek(0)

@@ -41,7 +41,7 @@ def prepare_wandb(training_args) -> None:
     os.environ.setdefault("WANDB_PROJECT", "r1-recipes")
     os.environ.setdefault("WANDB_DIR", str(folder))
     mode = os.environ.get("WANDB_MODE", "online")
-    reason = "WANDB_MODE says so" if mode == "offline" else _why_offline(wandb) if mode == "online" else None
+    reason = "WANDB_MODE says so" if mode == "offline" else why_offline(wandb) if mode == "online" else None
     if reason:
         os.environ["WANDB_MODE"] = "offline"
         os.environ.setdefault("WANDB_SILENT", "true")  # else it warns, five times, that an offline run has no address
@@ -49,7 +49,7 @@ def prepare_wandb(training_args) -> None:
         print(f"W&B: {reason}: logging offline; to send it later: wandb sync {folder}/wandb/offline-run-*", flush=True)
 
 
-def _why_offline(wandb) -> str | None:
+def why_offline(wandb) -> str | None:
     """Why an online run can't be had, or None when it can."""
     address = wandb.setup().settings.base_url
     reached = threading.Event()
