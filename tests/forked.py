@@ -178,7 +178,10 @@ def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output], n
     if new_session:
         os.setsid()
     subprocess.run, subprocess.Popen = START, POPEN
-    weakref.finalize._registry.clear()  # temporary folders that libraries, or a benchmark, have made are the parent's
+    # what the parent does at its end, such as removing the temporary folders that libraries have made on import, stays its own
+    atexit._clear()
+    weakref.finalize._registry.clear()
+    weakref.finalize._registered_with_atexit = False
     for number, output in zip((1, 2), outputs, strict=False):
         os.dup2(output.fd, number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

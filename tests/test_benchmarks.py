@@ -26,7 +26,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def benchmark(name: str, *argv: str) -> str:
     done = forked.run([sys.executable, "-c", FORKED_RECIPES, f"benchmarks/{name}.py", *argv], timeout=900)
-    assert done.returncode == 0 or name == "recipe_overhead", done.stderr[-3000:]  # which says 1 where it is too slow
+    slow = name == "recipe_overhead" and "median ratio" in done.stdout  # it says 1 then
+    assert done.returncode == 0 or slow, done.stderr[-3000:]
     return done.stdout
 
 

@@ -404,9 +404,7 @@ def test_wandb_goes_offline_by_itself_and_keeps_everything(base, tmp_path, key):
     command = [sys.executable, "-m", "recipes.grpo", "--config", "recipes/configs/grpo/tiny.yaml"]
     command += ["--model_name_or_path", base, "--dataset_options", "{digits: 1}", "--per_device_train_batch_size", "32"]
     command += ["--max_steps", "12", "--output_dir", str(tmp_path / "run")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=REPO, env=environment, stdin=subprocess.DEVNULL, timeout=120
-    )
+    done = forked.run(command, env=environment)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if "W&B" in line] == [
         "W&B: http://127.0.0.1:9 can't be reached: logging offline; "
