@@ -20,7 +20,7 @@ import traceback
 import types
 import warnings
 import weakref
-from multiprocessing import forkserver, reduction
+from multiprocessing import forkserver, reduction, util
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
@@ -180,6 +180,8 @@ def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output], n
     subprocess.run, subprocess.Popen = START, POPEN
     # what the parent does at its end, such as removing the temporary folders that libraries have made on import, stays its own
     atexit._clear()
+    util._finalizer_registry.clear()
+    atexit.register(util._run_finalizers)
     weakref.finalize._registry.clear()
     weakref.finalize._registered_with_atexit = False
     for number, output in zip((1, 2), outputs, strict=False):
