@@ -154,22 +154,10 @@ def test_the_penalty_is_the_mean_squared_score_of_a_completion_s_steps(base, tmp
     assert losses[1] - losses[0] == pytest.approx(2 * sum(means) / len(means), rel=1e-3) and sum(means) > 1
 
 
-STEPS = (
-    "--max_steps",
-    "150",
-    "--dataset_options",
-    "{digits: 1, rows: 4000}",
-    "--save_steps",
-    "1000",
-    "--warmup_steps",
-    "0",
-    "--lr_scheduler_type",
-    "linear",
-    "--learning_rate",
-    "1e-3",
-    "--lr_scheduler_kwargs",
-    "null",
-)
+# five seeds of each: pair accuracy 0.90 to 0.98 from 0.45 to 0.64, and with an adapter 0.90 to 0.95
+STEPS = ("--max_steps", "200", "--dataset_options", "{digits: 1, rows: 2000}", "--per_device_train_batch_size", "32")
+STEPS += ("--learning_rate", "4e-4", "--lr_scheduler_type", "linear", "--lr_scheduler_kwargs", "null")
+STEPS += ("--warmup_steps", "0", "--save_steps", "1000")
 
 
 def arguments(config: str, base: str, folder) -> list[str]:
@@ -199,8 +187,8 @@ def test_a_reward_model_learns(base, other_answers, tmp_path, config):
 @pytest.mark.parametrize("config", ["tiny", "tiny-step"])
 def test_an_adapter_and_its_head_are_saved_and_score_as_trained(base, other_answers, tmp_path, config):
     """What is measured after training is the saved adapter, loaded anew."""
-    lora = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "3e-3")
-    lora += ("--max_steps", "100", "--held_out_dataset", other_answers)
+    lora = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "2e-3")
+    lora += ("--max_steps", "120", "--dataset_options", "{digits: 1, rows: 1000}", "--held_out_dataset", other_answers)
     run_reward_model(*arguments(config, base, tmp_path / "run"), *STEPS, *lora)
     run = tmp_path / "run"
     saved = load_file(run / "adapter_model.safetensors")
