@@ -1,8 +1,8 @@
 """What works on this machine: a few steps of each trainer, really taken, and everything else that a run may need, tried.
 
-The first thing to run on a new machine. It needs no network, and at most ten minutes on one GPU; on a CPU it does what a CPU can.
-Models are the embedded base with random weights, and SmolLM2-135M where the package that carries it is installed: what is asked is
-whether a step works, not what it learns. Each line is one question:
+The first thing to run on a new machine. It needs no network. On a CPU it does what a CPU can; on a GPU it has not run yet. Models are
+the embedded base with random weights, and SmolLM2-135M where the package that carries it is installed: what is asked is whether a step
+works, not what it learns. Each line is one question:
   pass  it was tried, and works
   warn  it works, in a way that you should know of
   fail  it was tried, and doesn't; the reason, and what to do

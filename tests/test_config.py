@@ -223,7 +223,7 @@ def test_several_gpus_and_one_process_are_refused(capsys, monkeypatch):
     line = refused(capsys, read, "--use_cpu", "false")
     assert "8 GPUs and one process" in line and "multi_gpu.yaml" in line and "CUDA_VISIBLE_DEVICES=0" in line
     read("--use_cpu", "true")
-    launched = RunConfig("grpo", launch=Launch(processes=8))
+    launched = RunConfig("grpo", launch=Launch(processes=8, visible_gpus=8))
     assert not [problem for problem in shared_arguments.training_problems(launched) if "GPUs" in problem]
 
 

@@ -54,13 +54,23 @@ def test_what_fails_is_named_with_its_reason_and_the_rest_is_asked(monkeypatch, 
     assert ended.value.code == 2 and "fail  GPUs     OSError: libcudart.so.13" in out and "pass  machine" in out
 
 
-@pytest.mark.trains
 @pytest.mark.launches
-def test_a_run_that_dies_says_why(monkeypatch, tmp_path):
-    """A reward model that learns at an impossible batch: the recipe's own refusal is the reason."""
+@pytest.mark.parametrize(
+    "base, code, words",
+    [
+        ("nowhere", doctor.MEASURED, "nowhere"),  # the preflight's reason, before a process is started
+        (
+            "base",
+            "print('Loading'); raise RuntimeError('CUDA error: no kernel image')",
+            "RuntimeError: CUDA error: no kernel",
+        ),
+    ],
+)
+def test_a_run_that_fails_says_why(monkeypatch, tmp_path, base, code, words):
     made = doctor.Doctor(tmp_path)
-    monkeypatch.setattr(made, "base", str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="nowhere"):
+    monkeypatch.setattr(made, "base", str(tmp_path / base))
+    monkeypatch.setattr(doctor, "MEASURED", code)
+    with pytest.raises(ValueError, match=words):
         made.steps(doctor.Findings(doctor.RunConfig("sft")), "sft", "full")
 
 

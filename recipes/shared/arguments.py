@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Literal
 
-import torch
-
 import data
 import rewards
 from recipes.shared.run_config import RunConfig, refusal
@@ -100,9 +98,9 @@ def training_problems(config: RunConfig) -> Iterator[str]:
             f"held_out={config['held_out']}: ZeRO-3 holds no complete model to measure: say held_out: 0, and run "
             "recipes.evaluate on the checkpoint"
         )
-    if not config["use_cpu"] and config.launch.processes == 1 and (gpus := torch.cuda.device_count()) > 1:
+    if config.launch.visible_gpus > 1 and config.launch.processes == 1 and not config["use_cpu"]:
         yield (
-            f"{gpus} GPUs and one process: it would split each batch between them by DataParallel, for which these trainers aren't "
+            f"{config.launch.visible_gpus} GPUs and one process: it would split each batch between them by DataParallel, for which these trainers aren't "
             "made: start with accelerate launch --config_file accelerate_configs/multi_gpu.yaml, or set CUDA_VISIBLE_DEVICES=0"
         )
     if config["save_on_each_node"]:

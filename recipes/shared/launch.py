@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 import yaml
 
 
@@ -20,6 +21,7 @@ class Launch:
     use_cpu: bool | None = False  # None: it isn't said
     offload_optimizer: bool = False
     offload_params: bool = False
+    visible_gpus: int = 0  # that a process started here sees; 0 where the run is for any machine
 
     @classmethod
     def of_file(cls, path: str) -> "Launch":
@@ -66,6 +68,7 @@ class Launch:
             use_cpu=on("ACCELERATE_USE_CPU") if "ACCELERATE_USE_CPU" in env else None,
             offload_optimizer=env.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "none") != "none",
             offload_params=env.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "none") != "none",
+            visible_gpus=torch.cuda.device_count(),
         )
 
     def with_keys(self, given: dict) -> "Launch":
