@@ -178,6 +178,7 @@ def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output], n
     if new_session:
         os.setsid()
     subprocess.run, subprocess.Popen = START, POPEN
+    forkserver._forkserver.ensure_running = lambda: None  # it would start a server of its own
     # what the parent does at its end, such as removing the temporary folders that libraries have made on import, stays its own
     atexit._clear()
     util._finalizer_registry.clear()
@@ -230,5 +231,4 @@ def _fork_what_is_launched() -> None:
     """torchrun's processes come from the fork server as well, which is this process's parent."""
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
-    forkserver._forkserver.ensure_running = lambda: None  # it would start one of its own
     subprocess_handler.Popen = Popen
