@@ -12,7 +12,7 @@ demo: $(VENV)/.built
 
 # Files of tests two at a time, with one thread each: two torch processes that each take every core slow each other tenfold.
 test: $(VENV)/.built
-	@echo "== tests: some 15 minutes on 2 cores, by real training runs"
+	@echo "== tests: 15 to 20 minutes on 2 cores, by real training runs"
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Neither trains a model, nor starts Python, nor runs programs

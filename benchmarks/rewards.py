@@ -203,9 +203,9 @@ def thoughts(seed: int, characters: int = 2800) -> str:
 
 def forget() -> None:
     from rewards import math_answer
-    from rewards._math import structure
+    from rewards._math import reading
 
-    for cached in (math_answer.readable, math_answer.compare, structure.read):
+    for cached in (math_answer.readable, math_answer.compare, reading.read):
         cached.cache_clear()
 
 

@@ -101,6 +101,6 @@ def test_style_rewards(tmp_path):
     assert benchmark("style_rewards", *paths).count("| 0 |") == 4
 
 
-@pytest.mark.parametrize("part", ["math", "format", "golds", "length", "code"])
+@pytest.mark.parametrize("part", ["math", "format", "golds", "speed", "length", "code", "programs"])
 def test_rewards(part):
     assert "|" in benchmark("rewards", part, "--rounds", "1", "--cases", "12")
