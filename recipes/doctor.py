@@ -36,7 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     machine, found = Machine(folder), Findings(RunConfig("grpo"))
     asked = [(what, answer) for what, answer in machine.questions() if args.only.lower() in what.lower()]
     if not asked:
-        parser.error(f"--only {args.only}: there is no such question")
+        shutil.rmtree(folder)
+        parser.error(
+            f"--only {args.only!r}: no such question; there are {'; '.join(what for what, _ in machine.questions())}"
+        )
     for n, (what, answer) in enumerate(asked, 1):
         print(f"{n}/{len(asked)}  {what} ...", file=sys.stderr, flush=True)
         with found.question(what):

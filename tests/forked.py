@@ -178,7 +178,7 @@ def _run(words: list[str], environment: dict, cwd: str, outputs: list[Output], n
     if new_session:
         os.setsid()
     subprocess.run, subprocess.Popen = START, POPEN
-    forkserver._forkserver.ensure_running = lambda: None  # it would start a server of its own
+    forkserver._forkserver.ensure_running = lambda: None  # it would start a second server
     # what the parent does at its end, such as removing the temporary folders that libraries have made on import, stays its own
     atexit._clear()
     util._finalizer_registry.clear()

@@ -346,7 +346,7 @@ def uninterrupted(base, tmp_path_factory):
 
 
 def launch(base, folder, *argv, killed_at=None):
-    """A GRPO run of 12 steps in a process of its own, with a checkpoint every 4, of which 2 are kept. 12 prompts a step: five steps an epoch."""
+    """A GRPO run of 12 steps, five an epoch, as a separate process; it checkpoints every 4 steps and keeps the last 2."""
     start = ["-m", "recipes.grpo"] if killed_at is None else ["-c", KILLER, killed_at]
     command = [sys.executable, *start, "--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", base]
     command += [

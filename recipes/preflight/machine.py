@@ -113,7 +113,8 @@ class Machine:
         start = (
             ["-m", "accelerate.commands.launch", "--config_file", launch, "--main_process_port", "0"] if launch else []
         )
-        start += ["--num_processes", str(processes)] if launch else []
+        precision = "bf16" if self.bf16 else "no"  # as the run's own; DeepSpeed refuses to start where they differ
+        start += ["--num_processes", str(processes), "--mixed_precision", precision] if launch else []
         command = [sys.executable, *start, str(measured), f"{folder}.peak", *module]
         environment = os.environ | {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPO)}
         if processes == 1 and self.gpus > 1:
@@ -157,8 +158,7 @@ class Machine:
 
     def launched(self, found: Findings, launch: str) -> None:
         file = f"accelerate_configs/{launch}.yaml" if self.gpus else f"accelerate_configs/cpu_{launch}.yaml"
-        precision = () if self.bf16 or not self.gpus else ("--bf16", "false")
-        self.steps(found, "grpo", "full", *precision, launch=file, name=f"DeepSpeed {launch}")
+        self.steps(found, "grpo", "full", launch=file, name=f"DeepSpeed {launch}")
 
     def nccl(self, found: Findings) -> None:
         if self.gpus < 2:

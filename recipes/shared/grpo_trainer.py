@@ -5,7 +5,7 @@ from trl import GRPOTrainer
 
 class ResumableGRPOTrainer(GRPOTrainer):
     def _get_train_sampler(self, dataset=None):
-        """TRL's order of the first epoch; each later one has a seed of its own, since a resumed run starts in the middle of one."""
+        """TRL's order in the first epoch; later epochs are seeded by their number, since a resumed run starts in the middle of one."""
         sampler = super()._get_train_sampler(dataset)
         if sampler.shuffle:
             sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(sampler.seed + epoch)
