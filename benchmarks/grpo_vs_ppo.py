@@ -1,6 +1,6 @@
 """GRPO against PPO on the embedded base: accuracy per completion and per second, and peak memory.
 
-Both run their tiny configs as whole processes, in turn, with the same base, rewards, prompts, completions a step and seeds;
+Both run their tiny configs as whole processes, in turn, with the same base, rewards, prompts, completions and seeds;
 GRPO samples groups of 8, PPO one completion a prompt. Prints a table in Markdown (mean and spread over the seeds) and
 draws the training accuracy over completions and over seconds, at the run's mean pace. Peak memory is that of the whole
 process, held-out sampling included. One thread each. Needs the embedded base (`make demo`
@@ -19,7 +19,8 @@ import tempfile
 from pathlib import Path
 from statistics import fmean, stdev
 
-COMPLETIONS = 128  # a step, of both
+COMPLETIONS = 128  # sampled together, by both
+EPOCHS = {"grpo": 1, "ppo": 2}  # optimizer steps on them, by the configs
 TARGET = 0.8
 WINDOW = 5
 CASES = ("grpo", "ppo")
@@ -27,8 +28,9 @@ CASES = ("grpo", "ppo")
 
 def run(case: str, keys: list[str], steps: int, seed: int, folder: Path) -> dict:
     """One whole training run: its curve of accuracy, held-out figures, seconds and peak memory in MiB."""
-    length = {"grpo": ["--max_steps", str(steps)], "ppo": ["--total_episodes", str(steps * COMPLETIONS)]}[case]
-    options = ["--output_dir", str(folder), "--seed", str(seed), "--save_steps", str(steps), "--report_to", "none"]
+    last = steps * EPOCHS[case]
+    length = ["--max_steps", str(last), "--save_steps", str(last)]
+    options = ["--output_dir", str(folder), "--seed", str(seed), "--report_to", "none"]
     command = [
         sys.executable,
         "-m",
@@ -43,7 +45,7 @@ def run(case: str, keys: list[str], steps: int, seed: int, folder: Path) -> dict
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{case}, seed {seed}: failed")
-    state = json.loads((folder / f"checkpoint-{steps}" / "trainer_state.json").read_text())
+    state = json.loads((folder / f"checkpoint-{last}" / "trainer_state.json").read_text())
     key = "rewards/math_answer/mean"
     curve = [row[key] for row in state["log_history"] if key in row]
     return json.loads((folder / "summary.json").read_text()) | {"curve": curve, "mib": usage.ru_maxrss / 1024}

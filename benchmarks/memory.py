@@ -42,10 +42,7 @@ def grpo(batch: int, completion: int) -> str:
 
 
 def ppo(batch: int, completion: int) -> str:
-    return (
-        f'--rewards {{"think_format":1.0}} --total_episodes {2 * batch} --per_device_train_batch_size {batch} '
-        f"--local_rollout_forward_batch_size {batch} --response_length {completion} --num_ppo_epochs 1 --logging_steps 1"
-    )
+    return f"{grpo(batch, completion)} --num_generations 1 --num_ppo_epochs 1 --kl_coef 0.05"
 
 
 def preferences(batch: int, completion: int) -> str:
@@ -152,7 +149,7 @@ def measure(case, model: str, tiny: str, folder: Path) -> dict:
     def arguments(name: str, batch: int, tokens: int, run: str) -> list[str]:
         rows = write_rows(folder, tokens, tokenizer)[recipe]
         own = ["--model_name_or_path", name, "--dataset", rows, "--output_dir", str(folder / run)]
-        pad = "--pad_token <|endoftext|>" if recipe in ("ppo", "reward_model") else ""
+        pad = "--pad_token <|endoftext|>" if recipe == "reward_model" else ""
         return own + f"{EVERY} {make(batch, tokens)} {KINDS[kind]} {checkpointing} {bf16} {pad} {extra}".split()
 
     name = f"{recipe}-{engine}-{kind}-{abs(hash(extra)) % 997}"

@@ -20,11 +20,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import fmean, stdev
 
-STEP = 128  # completions of a GRPO or PPO step
+STEP = 128  # completions of a GRPO step or a PPO batch
+EPOCHS = 2  # optimizer steps of a PPO batch, by its config
 SAMPLES = 8
 GRPO, PPO = "recipes/configs/grpo/tiny.yaml", "recipes/configs/ppo/tiny.yaml"
 SFT, DPO = "recipes/configs/sft/tiny.yaml", "recipes/configs/dpo/tiny.yaml"
@@ -51,12 +51,10 @@ def recipe(name: str, config: str, folder: Path, seed: int, *options: str) -> No
     if name == "sample":
         done = folder / "rows.jsonl"
         output = ["--output", str(done)]
-    elif name != "ppo":
+    else:
         output += ["--resume_from_checkpoint", "true"]
     if done.exists():
         return
-    if name == "ppo" and folder.exists():
-        folder.rename(folder.with_name(f"{folder.name}.old-{time.time_ns()}"))
     command = [sys.executable, "-m", f"recipes.{name}", "--config", config, "--seed", str(seed), *output, *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
@@ -74,7 +72,8 @@ def run(method: str, model: str, held_out: str, out: Path, seed: int, completion
         recipe("sft", SFT, before, seed, *COLD_START, *base)
         recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(before), "--held_out", held_out, *grpo)
     elif method == "ppo":
-        recipe("ppo", PPO, folder, seed, "--total_episodes", str(completions), "--save_steps", str(count), *base)
+        of_epochs = ["--max_steps", str(EPOCHS * count), "--save_steps", str(EPOCHS * count)]
+        recipe("ppo", PPO, folder, seed, *of_epochs, *base)
     elif method == "dpo":
         recipe("sample", GRPO, before, seed, "--keep", "pairs", *sample)
         recipe("dpo", DPO, folder, seed, *drawn, "--max_steps", "-1", "--num_train_epochs", "1", *base)

@@ -13,11 +13,11 @@ Run: python -m recipes.grpo --config recipes/configs/grpo/tiny.yaml [--key value
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from transformers import GenerationConfig, set_seed
+from transformers import set_seed
 from trl import GRPOConfig, ModelConfig, get_quantization_config
 
 from recipes.measuring.held_out import HeldOut
-from recipes.measuring.sampler import generation_config
+from recipes.measuring.sampler import generation_of
 from recipes.preflight.entry import start
 from recipes.shared import arguments, curves, dataset_rows, model_loading, run_folder, tracking, vllm_options
 from recipes.shared.grpo_trainer import ResumableGRPOTrainer
@@ -49,16 +49,16 @@ def problems(config: RunConfig) -> Iterator[str]:
         yield f"temperature={config['temperature']}: a group of equal completions teaches nothing: say 1.0"
 
 
-def sampling_problems(config: RunConfig) -> Iterator[str]:
-    """What concerns groups and their rewards, whoever samples them."""
+def sampling_problems(config: RunConfig, least: int = 2) -> Iterator[str]:
+    """What concerns groups, of at least so many completions, and their rewards, whoever samples them."""
     yield from unknown_choices(config, CHOICES)
     group, processes = config["num_generations"], config.launch.processes
     per_device = config["per_device_train_batch_size"]
-    steps = config["steps_per_generation"] or config["gradient_accumulation_steps"]
+    steps = config["steps_per_generation"] or config["gradient_accumulation_steps"] * (config["num_mini_batches"] or 1)
     batch = config["generation_batch_size"] or per_device * processes * steps
-    if group < 2 or batch % group:
-        divisors = [n for n in range(2, batch + 1) if batch % n == 0]
-        closest = min(divisors, key=lambda n: abs(n - group), default=2)
+    if group < least or batch % group:
+        divisors = [n for n in range(least, batch + 1) if batch % n == 0]
+        closest = min(divisors, key=lambda n: abs(n - group), default=least)
         yield (
             f"num_generations={group} does not divide the {batch} completions that are sampled together "
             f"({per_device} per device x {processes} processes x {steps} steps): the nearest num_generations that does is {closest}"
@@ -75,7 +75,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, c
         rows = dataset_rows.load_rows(args)
         tokenizer = model_loading.tokenizer_of(model_args, training_args)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
-        held_out = HeldOut(args, reward_funcs, tokenizer, training_args, model_args, generation(training_args))
+        held_out = HeldOut(args, reward_funcs, tokenizer, training_args, model_args, generation_of(training_args))
         checkpoint = run_folder.open_run(training_args, config)
 
     tracking.prepare_wandb(training_args)
@@ -106,18 +106,6 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, c
     steps = trainer.state.global_step
     completions = steps * training_args.generation_batch_size // training_args.steps_per_generation
     curves.finish(trainer, result | origin, args.rewards, completions)
-
-
-def generation(training_args: GRPOConfig) -> GenerationConfig:
-    """How the run samples its completions."""
-    return generation_config(
-        training_args.max_completion_length,
-        training_args.temperature,
-        top_p=training_args.top_p,
-        top_k=training_args.top_k,
-        min_p=training_args.min_p,
-        repetition_penalty=training_args.repetition_penalty,
-    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from accelerate import PartialState
 from trl import GRPOConfig, ModelConfig
 
 from recipes import grpo
-from recipes.grpo import GRPORecipe, generation
+from recipes.grpo import GRPORecipe
 from recipes.measuring import sampler
 from recipes.measuring.metrics import grades, sampling_problems
 from recipes.pipeline.kept_samples import ACCEPT, rows_to_keep, yields
@@ -176,7 +176,7 @@ def sample_on(
     for at in range(part.groups, len(rows), part.step):
         repeated = rows.select([i for i in range(at, min(at + part.step, len(rows))) for _ in range(samples)])
         completions = by.sample(
-            model, tokenizer, repeated["prompt"], generation(training_args), batch_size, training_args.seed + at
+            model, tokenizer, repeated["prompt"], sampler.generation_of(training_args), batch_size, training_args.seed + at
         )
         if PartialState().is_main_process:
             scores = grades(completions, repeated, reward_funcs)

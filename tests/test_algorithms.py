@@ -1,15 +1,17 @@
-"""The algorithms of the pinned TRL against the papers' equations, on numbers that a pocket calculator reproduces.
+"""The algorithms of the pinned TRL, and our PPO on its GRPO trainer, on numbers that a pocket calculator reproduces from papers.
 
-Each docstring works its expected values out; the test then reads the same quantity out of TRL's own trainer. The models
+Each docstring works its expected values out; the test then reads the same quantity out of the trainer. The models
 are real ones, set so that the arithmetic is known: a bigram model, whose next-token probabilities are a given table of
 the token before, and a head that gives each token a chosen number. If TRL is upgraded, this file says what changed.
 """
 
+import json
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from cases import ppo_of_trl
 from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -22,7 +24,9 @@ from transformers import (
     Qwen2ForTokenClassification,
 )
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer
-from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+
+from recipes.shared import reward_models
+from recipes.shared.ppo_trainer import PPOConfig, PPOTrainer
 
 STARTS = [f"q{i}" for i in range(32)]  # prompts of one token
 WORDS = ["<pad>", "<eos>", "a", "b", "c", "d", "x", "y", *STARTS]
@@ -273,38 +277,40 @@ class Scripted(torch.optim.Optimizer):
         self.then()
 
 
-def ppo(folder, monkeypatch, prompts, policy, ref, value, reward, then=lambda: None, **config) -> SimpleNamespace:
-    """One update of TRL's PPO: each prompt's response and advantages, before and after whitening; metrics; gradients."""
-    read, whitened, original = [], [], ppo_trainer.masked_whiten
+def ppo(folder, prompts, policy, ref, value, scores: dict, then=lambda: None, **config) -> SimpleNamespace:
+    """One update of PPO: each prompt's response and advantages, before and after whitening; metrics; gradients.
 
-    def recorder(values, mask, shift_mean=True):  # GAE is inline in train(), and what it hands on is whitened next
-        whitened.append((values, mask, original(values, mask, shift_mean)))
-        return whitened[-1][-1]
-
-    monkeypatch.setattr(ppo_trainer, "masked_whiten", recorder)
-    reward.model.register_forward_pre_hook(lambda *call: read.append(call[2]["input_ids"]), with_kwargs=True)
-    optimizer = Scripted(policy, then)
-    config = {"num_ppo_epochs": 1, "temperature": 1.0, "kl_coef": 0.0, "stop_token": "eos"} | config
-    config |= {"per_device_train_batch_size": len(prompts), "total_episodes": len(prompts)}
+    scores: of a response, by its last word.
+    """
+    optimizer, schedule = Scripted(policy, then), torch.optim.lr_scheduler.LambdaLR
+    kl_coef, epochs = config.pop("kl_coef", 0.0), config.get("num_ppo_epochs", 1)
     trainer = PPOTrainer(
-        args=PPOConfig(output_dir=str(folder), num_sample_generations=0, save_strategy="no", **QUIET, **config),
-        processing_class=tokenizer(),
         model=policy,
-        ref_model=ref,
-        reward_model=reward,
         value_model=value,
-        train_dataset=Dataset.from_dict({"input_ids": [ids(prompt) for prompt in prompts]}),
-        optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)),
+        reward_funcs=lambda completions, **_: [scores.get(c[-1:], 0.0) for c in completions],
+        args=PPOConfig(
+            **{"output_dir": str(folder), "max_steps": epochs, "num_ppo_epochs": 1, "save_strategy": "no"} | QUIET | config,
+            **{"per_device_train_batch_size": len(prompts), "kl_coef": 0.0, "max_grad_norm": 0.0, "logging_steps": 1},
+        ),
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=tokenizer(),
+        optimizers=(optimizer, schedule(optimizer, lambda _: 1.0)),
     )
+    trainer.args.kl_coef = trainer.beta = kl_coef  # it would load the reference from a folder
+    trainer.ref_model = ref
     trainer.train()
-    ((tokens,), ((advantages, mask, white),)) = read, whitened
-    prompts = [WORDS[row[0]] for row in tokens]  # the trainer shuffles
+    (kept,) = trainer._buffered_inputs
+    asked = [WORDS[row[0]] for row in kept["prompt_ids"]]
+
+    def by_prompt(rows) -> dict:
+        masks = kept["completion_mask"].bool()
+        return {prompt: row[mask].tolist() for prompt, row, mask in zip(asked, rows, masks, strict=True)}
+
     return SimpleNamespace(
-        responses=dict(zip(prompts, ([WORDS[i] for i in row[1:]] for row in tokens), strict=True)),
-        advantages=dict(zip(prompts, advantages.tolist(), strict=True)),
-        counted=dict(zip(prompts, mask.tolist(), strict=True)),
-        whitened=dict(zip(prompts, white.tolist(), strict=True)),
-        metrics=trainer.state.log_history[-1],
+        responses={prompt: [WORDS[i] for i in row] for prompt, row in by_prompt(kept["completion_ids"]).items()},
+        advantages=by_prompt(kept["returns"] - kept["values"]),
+        whitened=by_prompt(kept["advantages"]),
+        steps=[row for row in trainer.state.log_history if "loss/value_avg" in row],
         gradients=optimizer.gradients,
     )
 
@@ -312,7 +318,8 @@ def ppo(folder, monkeypatch, prompts, policy, ref, value, reward, then=lambda: N
 CHAIN = {"x": {"a": 1.0}, "a": {"b": 1.0}, "b": {"<eos>": 1.0}, "y": {"c": 1.0}, "c": {"d": 1.0}, "d": {"c": 1.0}}
 
 
-def test_gae_on_a_response_that_fills_its_length(tmp_path, monkeypatch):
+@pytest.mark.trains
+def test_gae_on_a_response_that_fills_its_length(tmp_path):
     """1506.02438, eqs. 11 and 16: A_t = delta_t + gamma lambda A_t+1, delta_t = r_t + gamma V_t+1 - V_t.
 
     y, then c d c: V_t is the value behind the token before, V(y) = 0.5, V(c) = 0.2, V(d) = -0.4. The score 1 is the
@@ -320,92 +327,76 @@ def test_gae_on_a_response_that_fills_its_length(tmp_path, monkeypatch):
     delta_2 = 1 + 0.4 = 1.4                    A_2 = 1.4
     delta_1 = 0.9 x -0.4 - 0.2 = -0.56         A_1 = -0.56 + 0.45 x 1.4 = 0.07
     delta_0 = 0.9 x 0.2 - 0.5 = -0.32          A_0 = -0.32 + 0.45 x 0.07 = -0.2885
-    The value's loss is half the mean of (V - (A + V))^2 = A^2: (1.96 + 0.0049 + 0.083232) / 6 = 0.341355.
-    Whitening: mean 1.1815/3 = 0.393833, sample variance ((1.006167)^2 + (0.323833)^2 + (0.682333)^2) / 2 = 0.791408,
-    std 0.889611: 1.131019, -0.364016, -0.767002. Their mean is 0, and so is the policy's loss while all ratios are 1.
+    The value's loss is half the mean of (V - (A + V))^2 = A^2: (1.96 + 0.0049 + 0.083232) / 6 = 0.341355, of both prompts.
+    Whitening: mean 1.1815/3 = 0.393833, sample variance 2 ((1.006167)^2 + (0.323833)^2 + (0.682333)^2) / 5 = 0.633126,
+    std 0.795692: 1.264518, -0.406983, -0.857534. Their mean is 0, and so is the policy's loss while all ratios are 1.
     """
     policy, ref, value = bigram(CHAIN), bigram(CHAIN), head({"y": 0.5, "c": 0.2, "d": -0.4})
     run = ppo(
-        *(tmp_path, monkeypatch, ["y"], policy, ref, value, head({"c": 1.0})),
-        **{"response_length": 3, "gamma": 0.9, "lam": 0.5},
+        *(tmp_path, ["y", "y"], policy, ref, value, {"c": 1.0}),
+        **{"max_completion_length": 3, "gamma": 0.9, "lam": 0.5},
     )
     assert run.responses == {"y": ["c", "d", "c"]}
     assert run.advantages["y"] == near([-0.2885, 0.07, 1.4])
-    assert run.whitened["y"] == near([-0.767002, -0.364016, 1.131019])
-    assert run.metrics["loss/value_avg"] == near(0.341355)
-    assert run.metrics["loss/policy_avg"] == near(0)
-    assert run.metrics["objective/scores"] == near(1)
+    assert run.whitened["y"] == near([-0.857534, -0.406983, 1.264518])
+    assert run.steps[0]["loss/value_avg"] == near(0.341355)
+    assert run.steps[0]["loss/policy_avg"] == near(0)
+    assert run.steps[0]["reward"] == near(1)
 
 
-@pytest.mark.parametrize(
-    "prompts, want",
-    [
-        (["x"], [-0.4342342, -0.0998210, 1.3306853]),
-        (["x", "y"], [-0.5182717, -0.2865710, 0.9156853, 0.7, 0]),
-    ],
-    ids=["alone", "beside a longer one"],
-)
-def test_gae_on_a_response_that_ends_by_itself(tmp_path, monkeypatch, prompts, want):
-    """The score's place in TRL depends on the batch: on <eos> where nothing follows it, else on the padding behind it.
+@pytest.mark.trains
+@pytest.mark.parametrize("prompts", [["x", "x"], ["x", "y"]], ids=["alone", "beside a longer one"])
+def test_gae_on_a_response_that_ends_by_itself(tmp_path, prompts):
+    """The end token is the last action, and earns the score, whatever else is in the batch.
 
     x, then a b <eos>. V(x) = 0.5, V(a) = 0.2, V(b) = -0.4, V(<eos>) = 0.3; the score is 1; gamma = 0.9, lambda = 0.5.
-    Each token's reward is -0.1 k1, k1 = ln p - ln ref: the policy is certain, the reference gives a 1/2, b 1/4 and
+    Each token's reward is -0.1 (ln p - ln ref): the policy is certain, the reference gives a 1/2, b 1/4 and
     <eos> 1/2, so it is -0.0693147, -0.1386294, -0.0693147.
 
-    alone: the textbook's, with the score in the last action's reward.
     A_2 = -0.0693147 + 1 + 0.4 = 1.3306853
     A_1 = -0.1386294 + 0.9 x -0.4 - 0.2 + 0.45 x 1.3306853 = -0.6986294 + 0.5988084 = -0.0998210
     A_0 = -0.0693147 + 0.9 x 0.2 - 0.5 + 0.45 x -0.0998210 = -0.3893147 - 0.0449195 = -0.4342342
 
-    beside a longer one: the textbook's of an episode with one step more, "behind <eos>", which has the score and a value,
-    V(<eos>), but no action. That value is trained, its advantage A_3 = 1 - 0.3 = 0.7 is masked out of the policy's loss.
-    A_2 = -0.0693147 + 0.9 x 0.3 + 0.4 + 0.45 x 0.7 = 0.9156853
-    A_1 = -0.6986294 + 0.45 x 0.9156853 = -0.2865710
-    A_0 = -0.3893147 + 0.45 x -0.2865710 = -0.5182717
+    TRL's PPOTrainer paid one position behind <eos> where a longer response left room for it, with V(<eos>) for a value and no
+    action: A_3 = 1 - 0.3 = 0.7, A_2 = -0.0693147 + 0.9 x 0.3 + 0.4 + 0.45 x 0.7 = 0.9156853, A_1 = -0.2865710, A_0 = -0.5182717.
+    It trained the value there, too. With gamma = lambda = 1 that changes neither the advantages nor the returns.
     """
     ref = bigram({**CHAIN, "x": {"a": 0.5, "c": 0.5}, "a": {"b": 0.25, "c": 0.75}, "b": {"<eos>": 0.5, "c": 0.5}})
-    value, score = head({"x": 0.5, "a": 0.2, "b": -0.4, "<eos>": 0.3}), head({"<eos>": 1.0})
+    value = head({"x": 0.5, "a": 0.2, "b": -0.4, "<eos>": 0.3})
     run = ppo(
-        *(tmp_path, monkeypatch, prompts, bigram(CHAIN), ref, value, score),
-        **{"response_length": 5, "gamma": 0.9, "lam": 0.5, "kl_coef": 0.1},
+        *(tmp_path, prompts, bigram(CHAIN), ref, value, {"b": 1.0}),
+        **{"max_completion_length": 5, "gamma": 0.9, "lam": 0.5, "kl_coef": 0.1},
     )
-    assert run.responses["x"] == ["a", "b", "<eos>", "<pad>", "<pad>"][: len(want)]
-    assert run.advantages["x"] == near(want)
-    assert run.counted["x"] == [True, True, True, False, False][: len(want)]
+    assert run.responses["x"] == ["a", "b", "<eos>"]
+    assert run.advantages["x"] == near([-0.4342342, -0.0998210, 1.3306853])
 
 
-@pytest.mark.parametrize(
-    "estimator, want",
-    [
-        ("k1", {"a": 0.693147, "b": -0.693147, "<eos>": -0.405465, "<pad>": 0}),
-        ("k3", {"a": 0.193147, "b": 0.306853, "<eos>": 0.094535, "<pad>": 0}),
-    ],
-)
-def test_the_kl_penalty_of_ppo(tmp_path, monkeypatch, estimator, want):
-    """http://joschu.net/blog/kl-approx.html: k1 = ln(p/ref), k3 = ref/p - 1 - ln(ref/p), and -kl_coef k is the reward.
+@pytest.mark.trains
+def test_the_kl_penalty_of_ppo(tmp_path):
+    """http://joschu.net/blog/kl-approx.html: k1 = ln(p/ref), and -kl_coef k1 is the reward.
 
     p = 0.6 a, 0.2 b, 0.2 <eos>; ref = 0.3, 0.4, 0.3; so p/ref = 2, 1/2, 2/3, and ln(p/ref) = 0.693147, -0.693147,
-    -0.405465. k3: 0.5 - 1 + 0.693147, 2 - 1 - 0.693147, 1.5 - 1 - 0.405465. Behind <eos> there is nothing to pay for.
-    With gamma = 0 and values of 0, a token's advantage is its own reward; scores are 0, and kl_coef is 0.5.
-    objective/kl is the sum over a response, averaged over responses.
+    -0.405465. Behind <eos> there is nothing to pay for. With gamma = 0 and values of 0, a token's advantage is its own
+    reward; scores are 0, and kl_coef is 0.5. objective/kl is the sum over a response, averaged over responses.
     """
+    want = {"a": 0.693147, "b": -0.693147, "<eos>": -0.405465}
     policy, ref = bigram({"*": {"a": 0.6, "b": 0.2, "<eos>": 0.2}}), bigram({"*": {"a": 0.3, "b": 0.4, "<eos>": 0.3}})
     run = ppo(
-        *(tmp_path, monkeypatch, STARTS, policy, ref, head({}), head({})),
-        **{"response_length": 6, "gamma": 0.0, "kl_coef": 0.5, "kl_estimator": estimator},
+        *(tmp_path, STARTS, policy, ref, head({}), {}),
+        **{"max_completion_length": 6, "gamma": 0.0, "kl_coef": 0.5},
     )
     assert {word for response in run.responses.values() for word in response} == set(want)
     for start, response in run.responses.items():
         assert run.advantages[start] == near([-0.5 * want[word] for word in response])
     mean = sum(want[word] for response in run.responses.values() for word in response) / len(STARTS)
-    assert run.metrics["objective/kl"] == near(mean)
-    assert run.metrics["objective/non_score_reward"] == near(-0.5 * mean)
+    assert run.steps[0]["objective/kl"] == near(mean)
 
 
 def two_choices(p: float) -> dict[str, dict[str, float]]:
     return {q: {"a": p, "b": 1 - p} for q in STARTS[:16]} | {q: {"c": p, "d": 1 - p} for q in STARTS[16:]}
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     "p, losses, slopes, clipped",
     [
@@ -414,7 +405,7 @@ def two_choices(p: float) -> dict[str, dict[str, float]]:
     ],
     ids=["inside", "outside"],
 )
-def test_the_clipped_objective_in_ppo(tmp_path, monkeypatch, p, losses, slopes, clipped):
+def test_the_clipped_objective_in_ppo(tmp_path, p, losses, slopes, clipped):
     """1707.06347, eq. 7, over two epochs; between them the policy moves as if the optimizer had moved it.
 
     16 prompts are followed by a or b, with score 1, and 16 by c or d, with -1, each at p = 0.5. Values are 0, so those
@@ -426,9 +417,9 @@ def test_the_clipped_objective_in_ppo(tmp_path, monkeypatch, p, losses, slopes, 
     The slope by the sampled word's logit is -advantage ratio (1 - its probability) / 32, where it isn't clipped:
     a: 1.1 x 0.45 = 0.495, b: 0.9 x 0.55 = 0.495; outside, b: 0.7 x 0.65 = 0.455, c: 1.3 x 0.35 = 0.455.
 
-    TRL clips the values too (not in the paper): from 0 to 0.5 counts as 0.2, if that is the larger error. First epoch:
+    The values are clipped too (not in the paper): from 0 to 0.5 counts as 0.2, if that is the larger error. First epoch:
     (0 - 1)^2 / 2 = 0.5. Second: return 1: max(0.5^2, 0.8^2) = 0.64, -1: max(1.5^2, 1.2^2) = 2.25; their mean is 1.445,
-    half of it 0.7225. The average over epochs is 0.61125.
+    half of it 0.7225.
     """
     policy, ref, value = bigram(two_choices(0.5)), bigram(two_choices(0.5)), head({})
 
@@ -437,20 +428,88 @@ def test_the_clipped_objective_in_ppo(tmp_path, monkeypatch, p, losses, slopes, 
         value.score.weight.data.fill_(0.5)
 
     run = ppo(
-        *(tmp_path, monkeypatch, STARTS, policy, ref, value, head({"a": 1, "b": 1, "c": -1, "d": -1}), move),
-        **{"response_length": 1, "num_ppo_epochs": 2},
+        *(tmp_path, STARTS, policy, ref, value, {"a": 1.0, "b": 1.0, "c": -1.0, "d": -1.0}, move),
+        **{"max_completion_length": 1, "num_ppo_epochs": 2},
     )
     sampled = {start: word for start, (word,) in run.responses.items()}
     assert set(sampled.values()) == set("abcd")
     mean = 0.984251 * sum(losses[word] for word in sampled.values()) / 32
-    assert run.metrics["loss/policy_avg"] == near(mean / 2)
+    assert [row["loss/policy_avg"] for row in run.steps] == near([0, mean])
     share = sum(word in clipped for word in sampled.values()) / 32
-    assert run.metrics["policy/clipfrac_avg"] == near(share / 2)
+    assert [row["clip_ratio/region_mean"] for row in run.steps] == near([0, share])
     for start, word in sampled.items():
         gradient = run.gradients[1][:, ID[start]]
         assert gradient[ID[word]].item() == near(0.984251 * slopes[word] / 32, within=1e-6)
         assert bool(gradient.any()) == (word not in clipped)
-    assert run.metrics["loss/value_avg"] == near(0.61125)
+    assert [row["loss/value_avg"] for row in run.steps] == near([0.5, 0.7225])
+    assert [row["val/clipfrac_avg"] for row in run.steps] == [0, 1]
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("step_return, share", [("sum", 1.0), ("mean", 1 / 3)])
+@pytest.mark.parametrize("dense", [True, False])
+def test_what_the_steps_of_a_reward_model_are_paid(tmp_path, dense, step_return, share):
+    """1706.03741, eq. 1: a trajectory's return is the sum of its steps' rewards, or here their mean.
+
+    x, then a b <eos>, which score 1, -2 and 0.5: the return is -0.5, or -1/6. With gamma = 0 and values of 0, a token's advantage
+    is what it is paid: dense its own score (a third of it for the mean), else the last token all of the return.
+    """
+    model = head({"a": 1.0, "b": -2.0, "<eos>": 0.5}, Qwen2ForTokenClassification)
+    reward = reward_models.ModelReward(
+        model, reward_models.Kind("step", "token", step_return), tokenizer(), batch_size=2, dense=dense
+    )
+    trainer = PPOTrainer(
+        model=bigram(CHAIN),
+        value_model=head({}),
+        reward_funcs=reward,
+        args=PPOConfig(str(tmp_path), **ONE_STEP | {"kl_coef": 0.0, "gamma": 0.0, "num_ppo_epochs": 1, "save_strategy": "no"}),
+        train_dataset=Dataset.from_dict({"prompt": ["x"] * 4}),
+        processing_class=tokenizer(),
+    )
+    trainer.train()
+    paid = [1.0, -2.0, 0.5] if dense else [0.0, 0.0, -0.5]
+    assert trainer._buffered_inputs[0]["returns"][0].tolist() == near([share * one for one in paid])
+    assert trainer.state.log_history[0]["reward"] == near(-0.5 * share)
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("name", ppo_of_trl.CASES)
+def test_ppo_is_that_of_trl(tmp_path, monkeypatch, name):
+    """Its PPOTrainer, deleted in 1.13, on the same weights, prompts, completions and rewards: tests/cases/ppo_of_trl.py."""
+    case, want = ppo_of_trl.CASES[name], json.loads(ppo_of_trl.NUMBERS.read_text())[name]
+    policy, reference, value = ppo_of_trl.models()
+    policy.save_pretrained(tmp_path / "model")
+    prompts = [" ".join(f"w{i}" for i in prompt) for prompt in ppo_of_trl.PROMPTS]
+    of_prompt = dict(zip(prompts, case["completions"], strict=True))
+    monkeypatch.setattr(
+        PPOTrainer,
+        "_generate_single_turn",
+        lambda self, prompt_ids, *_: ([of_prompt[self.processing_class.decode(ids)] for ids in prompt_ids], None),
+    )
+    settings = ppo_of_trl.SETTINGS | ppo_of_trl.QUIET | {"gamma": case["gamma"], "lam": case["lam"]}
+    settings |= {"max_steps": 2, "per_device_train_batch_size": 8, "max_grad_norm": 0.0, "logging_steps": 1}
+    trainer = PPOTrainer(
+        model=str(tmp_path / "model"),
+        value_model=value,
+        reward_funcs=lambda prompts, **_: [ppo_of_trl.SCORES[list(of_prompt).index(p)] for p in prompts],
+        args=PPOConfig(str(tmp_path), model_init_kwargs={"dtype": "float32"}, **settings),
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=ppo_of_trl.tokenizer(),
+    )
+    trainer.ref_model.load_state_dict(reference.state_dict())
+    trainer.train()
+    (kept,) = trainer._buffered_inputs
+    texts = trainer.processing_class.batch_decode(kept["prompt_ids"], skip_special_tokens=True)
+    for i, (text, mask) in enumerate(zip(texts, kept["completion_mask"].bool(), strict=True)):
+        n = prompts.index(text)
+        assert kept["advantages"][i][mask].tolist() == near(want["whitened"][n])
+        assert kept["returns"][i][mask].tolist() == near(want["returns"][n])
+        assert (kept["returns"] - kept["values"])[i][mask].tolist() == near(want["advantages"][n])
+    steps = [row for row in trainer.state.log_history if "loss/value_avg" in row]
+    assert steps[0]["objective/kl"] == near(sum(map(sum, want["kl"])) / len(prompts))
+    assert [row["loss/policy_avg"] for row in steps] == near(want["policy_losses"])
+    if name == "full":  # else TRL's is the mean over positions behind the end token too
+        assert [row["loss/value_avg"] for row in steps] == near(want["value_losses"])
 
 
 # preferences

@@ -64,17 +64,20 @@ assert left == [module for module, *_ in commands] and not torch.distributed.is_
 """
 LORA = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "5e-3")
 LORA += ("--lora_dropout", "0")  # it is 0.05 in TRL, and each process drops other parts
+PPO = ("--num_ppo_epochs", "3", "--kl_coef", "0.05", "--value_learning_rate", "1e-3")  # checkpoint-2 is within a batch
 # what each run adds to the recipe's tiny config, and rows a step: SFT accumulates gradients, the first three clip them
 RUNS = {
     "grpo": ("grpo", 32, ("--dataset_options", "{digits: 1}", "--max_completion_length", "24")),
+    "ppo": ("ppo", 32, ("--dataset_options", "{digits: 1}", "--max_completion_length", "24", *PPO)),
     "sft": ("sft", 8, ("--dataset_options", "{rows: 256}", "--gradient_accumulation_steps", "2")),
     "dpo": ("dpo", 16, ("--dataset_options", "{rows: 256}")),
     "reward_model": ("reward_model", 16, ("--dataset_options", "{rows: 256}")),
     "lora": ("sft", 16, ("--dataset_options", "{rows: 256}", *LORA)),
+    "lora_ppo": ("ppo", 32, ("--dataset_options", "{digits: 1}", "--max_completion_length", "24", *PPO, *LORA)),
     "lora_reward_model": ("reward_model", 16, ("--dataset_options", "{rows: 256}", *LORA)),
 }
-FULL = ("grpo", "sft", "dpo", "reward_model")
-KILLED = ("grpo", "lora")
+FULL = ("grpo", "ppo", "sft", "dpo", "reward_model")
+KILLED = ("grpo", "ppo", "lora", "lora_ppo")
 
 
 def command(run: str, base: str, folder: Path, processes: int, kill: bool = False, resume: bool = False) -> tuple:
@@ -127,7 +130,7 @@ def history(folder: Path) -> list[dict]:
 def assert_same(folder: Path, reference: Path) -> None:
     """Loss, gradient norm and reward of each step, and the model that is saved."""
     ours, theirs = history(folder), history(reference)
-    keys = [k for k in ("loss", "grad_norm", "reward", "rewards/accuracies", "accuracy") if k in theirs[0]]
+    keys = [k for k in ("loss", "grad_norm", "reward", "rewards/accuracies", "accuracy", "loss/value_avg", "objective/kl") if k in theirs[0]]
     assert len(ours) == len(theirs) == 5 and {"loss", "grad_norm"} <= set(keys)
     for key in keys:
         assert [row[key] for row in ours] == pytest.approx([row[key] for row in theirs], rel=RELATIVE), key
@@ -163,7 +166,7 @@ def test_two_processes_under_zero_3_are_one(one, zero3, run):
 @pytest.mark.parametrize("run", KILLED)
 def test_killed_and_continued_under_zero_3(zero3, run):
     """Both processes ended when one was killed; the run went on from its checkpoint, and has the very same weights."""
-    name = "adapter_model.safetensors" if run == "lora" else "model.safetensors"
+    name = "adapter_model.safetensors" if run.startswith("lora") else "model.safetensors"
     summary = json.loads((zero3 / f"{run}_killed" / "summary.json").read_text())
     assert summary["resumed_from"].endswith("checkpoint-2")
     killed, left_alone = (load_file(zero3 / folder / name) for folder in (f"{run}_killed", run))
@@ -171,7 +174,7 @@ def test_killed_and_continued_under_zero_3(zero3, run):
     assert all(torch.equal(killed[key], left_alone[key]) for key in killed)
 
 
-@pytest.mark.parametrize("run, name", [("grpo", "model"), ("reward_model", "model"), ("lora", "adapter_model")])
+@pytest.mark.parametrize("run, name", [("grpo", "model"), ("ppo", "model"), ("reward_model", "model"), ("lora", "adapter_model"), ("lora_ppo", "adapter_model")])
 def test_what_zero_3_saves_is_whole(base, one, zero3, run, name):
     """No empty shards, every weight there, the reward model's head too; all of them have moved."""
     ours, theirs = (load_file(folder / run / f"{name}.safetensors") for folder in (zero3, one))

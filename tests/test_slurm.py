@@ -129,14 +129,6 @@ def test_near_its_time_limit_the_job_is_requeued_or_trains_on(start, variables, 
     assert "scontrol requeue 70001" in start.calls()
 
 
-def test_ppo_starts_without_resume_and_never_again_by_itself(start):
-    ppo = {"RECIPE": "ppo", "CONFIG": "recipes/configs/ppo/tiny.yaml"}
-    assert finished(start(**ppo)) == (0, "")
-    assert "recipes.ppo" in start.calls()[0] and "resume" not in start.calls()[0]
-    code, err = finished(start(**ppo, SLURM_RESTART_COUNT="1"))
-    assert code == 2 and "ppo can't resume" in err and len(start.calls()) == 2
-
-
 def test_what_is_set_up_first_is_there_in_every_task(start, tmp_path):
     (tmp_path / "setup.sh").write_text(
         "export TRAINING='printenv NCCL_SOCKET_IFNAME GREETING'\nexport GREETING=hello\n"
@@ -157,7 +149,7 @@ def test_what_is_set_up_first_is_there_in_every_task(start, tmp_path):
         ({"SETUP": "none.sh"}, "none.sh: there is no such file"),
         ({"SLURM_GPUS_ON_NODE": None}, "give sbatch --gpus-per-node"),
         ({"GPUS_PER_NODE": "eight"}, "GPUS_PER_NODE=eight"),
-        ({"RECIPE": "sft", **SERVER}, "grpo alone takes a server"),
+        ({"RECIPE": "sft", **SERVER}, "grpo and ppo take a server"),
         (SERVER, "give sbatch --nodes 2 or more"),
     ],
 )

@@ -31,6 +31,18 @@ def generation_config(max_completion_length: int, temperature: float = 1.0, **se
     return GenerationConfig(do_sample=True, max_new_tokens=max_completion_length, temperature=temperature, **settings)
 
 
+def generation_of(training_args) -> GenerationConfig:
+    """How a GRPO or PPO run samples its completions."""
+    return generation_config(
+        training_args.max_completion_length,
+        training_args.temperature,
+        top_p=training_args.top_p,
+        top_k=training_args.top_k,
+        min_p=training_args.min_p,
+        repetition_penalty=training_args.repetition_penalty,
+    )
+
+
 def load_model(model_args: ModelConfig, training_args):
     """The model in evaluation mode, on the GPU where there is one: base, fine-tuned, or a LoRA adapter on its base."""
     name = model_args.model_name_or_path

@@ -24,7 +24,7 @@ INPUT_KEYS = (
     "deepspeed",
 )  # files or folders
 ONE_PROCESS = ("merge",)  # whatever the launch file says
-STARTS_OVER = ("merge", "ppo")  # they can't resume
+STARTS_OVER = ("merge",)  # it can't resume
 
 
 @dataclass(kw_only=True)

@@ -21,19 +21,16 @@ def length_of_run(config: RunConfig, found: Findings) -> None:
     n, per_device = config.launch.processes, config["per_device_train_batch_size"]
     batch_size = n * per_device * (config["gradient_accumulation_steps"] or 1)
     steps, epochs = config["max_steps"] or -1, config["num_train_epochs"] or 1
-    if config.recipe == "ppo":
-        episodes = config["total_episodes"] or epochs * found.total_rows
-        steps, completions = -(-int(episodes) // batch_size), int(episodes)
-    else:
-        repeat = config["num_generations"] if config.recipe == "grpo" else 1
-        if steps <= 0:
-            need(found, "rows")
-            steps = int(epochs * -(-found.total_rows * repeat // batch_size)) * (config["num_iterations"] or 1)
-        completions = steps * batch_size // (config["num_iterations"] or 1)
+    repeat = config["num_generations"] if config.recipe in ("grpo", "ppo") else 1
+    iterations = config["num_ppo_epochs"] or config["num_iterations"] or 1
+    if steps <= 0:
+        need(found, "rows")
+        steps = int(epochs * -(-found.total_rows * repeat // batch_size)) * iterations
+    completions = steps * batch_size // iterations
     text = f"{steps:,} optimizer steps, {completions:,} "
     text += {"grpo": "completions", "ppo": "completions", "sft": "rows"}.get(config.recipe, "pairs")
     if found.total_rows:
-        seen = completions / (config["num_generations"] if config.recipe == "grpo" else 1) / found.total_rows
+        seen = completions / repeat / found.total_rows
         text += f", {seen:.2g} epochs"
     if found.lengths:
         tokens_ = completions * sum(found.lengths) * (1 if config.recipe in ("grpo", "ppo", "sft") else 2)
@@ -52,7 +49,7 @@ def workload_of(config: RunConfig, found: Findings) -> Workload:
     if config.recipe == "sft" and config["packing"]:
         prompt, completion = 0, config["max_length"]
     sampled = config["generation_batch_size"] or config.launch.processes * per_device * (
-        config["steps_per_generation"] or accumulation
+        config["steps_per_generation"] or accumulation * (config["num_mini_batches"] or 1)
     )
     nested = memory.NF4_NESTED if config["use_bnb_nested_quant"] else memory.NF4
     vllm = config["vllm_mode"] if config["use_vllm"] else None
@@ -66,8 +63,7 @@ def workload_of(config: RunConfig, found: Findings) -> Workload:
         completion=completion,
         batch=per_device,
         accumulation=accumulation,
-        sampled=sampled // config.launch.processes if config.recipe == "grpo" else per_device * accumulation,
-        forward_batch=config["local_rollout_forward_batch_size"] if config.recipe == "ppo" else 0,
+        sampled=sampled // config.launch.processes,
         dtype=dtype,
         amp=amp and getattr(torch, amp),
         peft_config=peft_config,
@@ -75,7 +71,7 @@ def workload_of(config: RunConfig, found: Findings) -> Workload:
         checkpointing=bool(config["gradient_checkpointing"]),
         value_model=model_config_of(config, "value_model"),
         reward_model=model_config_of(config, "reward_model"),
-        reference=config.recipe in ("dpo", "ppo") or (config.recipe == "grpo" and (config["beta"] or 0) > 0),
+        reference=config.recipe == "dpo" or (config["kl_coef" if config.recipe == "ppo" else "beta"] or 0) > 0,
         step_level=config["level"] == "step",
         vllm=vllm,
         vllm_bytes=int((config["vllm_gpu_memory_utilization"] or 0) * (device_bytes(config, found) or 0)),

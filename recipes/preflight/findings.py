@@ -78,7 +78,7 @@ def own_mixed_precision(config: RunConfig) -> str | None:
     """The mixed precision that the config itself asks for; TRL's configs say bf16 where nothing is said."""
     bf16 = config.given.get("bf16")
     if bf16 is None:
-        bf16 = config.recipe != "ppo" and not config["fp16"]
+        bf16 = not config["fp16"]
     return "fp16" if config["fp16"] else "bf16" if bf16 else None
 
 

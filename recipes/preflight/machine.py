@@ -147,14 +147,9 @@ class Machine:
             "no",
         ]
         argv += ["--use_cpu", "false" if self.gpus else "true"]
-        if recipe == "ppo":
-            argv += ["--total_episodes", str(16 * STEPS), "--response_length", "24"]
-            argv += ["--local_rollout_forward_batch_size", "16"]
-        else:
-            argv += ["--max_steps", str(STEPS), "--bf16", str(self.bf16).lower()]
-        if recipe == "grpo":
-            argv += ["--max_completion_length", "24"]
-        return argv + ([] if recipe in ("grpo", "ppo") else ["--dataset_options", "{rows: 256}"])
+        argv += ["--max_steps", str(STEPS), "--bf16", str(self.bf16).lower()]
+        shorter = ["--max_completion_length", "24"], ["--dataset_options", "{rows: 256}"]
+        return argv + shorter[recipe not in ("grpo", "ppo")]
 
     def launched(self, found: Findings, launch: str) -> None:
         file = f"accelerate_configs/{launch}.yaml" if self.gpus else f"accelerate_configs/cpu_{launch}.yaml"

@@ -70,7 +70,7 @@ def estimate(work: Workload) -> Estimate:
             "updating": always + at_update,
         }
         if work.recipe in ("grpo", "ppo"):
-            result.moments["sampling"] = always + sampling_memory(work, models[0], pure)
+            result.moments["sampling"] = always + sampling_memory(work, models, pure)
     if (
         work.sharding in ("zero1", "zero2") and work.on_cpu
     ):  # the weights to save are copied to the CPU, which is the device

@@ -26,7 +26,6 @@ class Workload:
     batch: int  # sequences a device and micro-step (pairs, for dpo and reward_model)
     accumulation: int = 1
     sampled: int = 0  # completions a device samples together: grpo, ppo
-    forward_batch: int = 0  # sequences a forward pass of the rollout: ppo
     dtype: torch.dtype = torch.float32
     amp: torch.dtype | None = None
     peft_config: LoraConfig | None = None

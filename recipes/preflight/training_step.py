@@ -62,11 +62,15 @@ def outputs(work: Workload, model, ids, mask, **kwargs) -> torch.Tensor:
 
 
 def grpo_loss(work: Workload, models: list) -> torch.Tensor:
+    """PPO's too, whose value model reads along."""
     ids, mask = sequence(work, work.batch, work.prompt + work.completion)
+    values = []
 
     def model(**inputs):
         inputs.pop("use_cache"), inputs.pop("input_ids"), inputs.pop("attention_mask")
-        return SimpleNamespace(logits=outputs(work, models[0], ids, mask, **inputs))
+        logits = outputs(work, models[0], ids, mask, **inputs)
+        values.extend(scores(model, ids, mask) for model in models[1:])
+        return SimpleNamespace(logits=logits)
 
     def one_chunk(logits, chunk_size=128):
         """TRL's, on the first chunk: the others take the same memory one after the other, and minutes at 5,000 tokens."""
@@ -76,7 +80,8 @@ def grpo_loss(work: Workload, models: list) -> torch.Tensor:
     of_trainer = SimpleNamespace(model_kwarg_keys={"logits_to_keep"}, temperature=1.0, _entropy_bonus_enabled=False)
     logps = GRPOTrainer._get_per_token_logps_and_entropies
     with mock.patch("trl.trainer.grpo_trainer.entropy_from_logits", one_chunk):
-        return logps(of_trainer, model, ids, mask, work.completion, compute_entropy=True)[0].mean()
+        logps = logps(of_trainer, model, ids, mask, work.completion, compute_entropy=True)[0]
+        return logps.mean() + sum(value.mean() for value in values)
 
 
 def sft_loss(work: Workload, models: list) -> torch.Tensor:
@@ -117,31 +122,17 @@ def reward_loss(work: Workload, models: list) -> torch.Tensor:
     return scores(models[0], ids, mask).float().mean()
 
 
-def ppo_loss(work: Workload, models: list) -> torch.Tensor:
-    policy, value = models
-    ids, mask = sequence(work, work.batch, work.prompt + work.completion)
-    logits = outputs(work, policy, ids, mask)[:, work.prompt - 1 : -1]
-    logits /= 1.0 + 1e-7
-    logps = selective_log_softmax(logits, ids[:, work.prompt :])
-    values = scores(value, ids, mask)
-    with torch.no_grad():  # for the entropy that is logged, once the graph is gone: the logits and two more
-        probabilities = F.softmax(logits, dim=-1)
-        torch.sum(probabilities * logits, dim=-1)
-        del probabilities
-    return logps.mean() + values.mean()
+LOSSES = {"grpo": grpo_loss, "sft": sft_loss, "dpo": dpo_loss, "reward_model": reward_loss, "ppo": grpo_loss}
 
 
-LOSSES = {"grpo": grpo_loss, "sft": sft_loss, "dpo": dpo_loss, "reward_model": reward_loss, "ppo": ppo_loss}
-
-
-def sampling_memory(work: Workload, model, pure) -> Counter:
+def sampling_memory(work: Workload, models: list, pure) -> Counter:
     """KV cache and logits while completions are sampled by transformers; the first pass over the prompts is work."""
-    config = model.config.get_text_config()
+    model, config = models[0], models[0].config.get_text_config()
     live = Live(config.vocab_size)
     dtype = pure or work.amp or work.dtype
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    rows = work.forward_batch or work.sampled
+    rows = work.sampled
     cache = 2 * config.num_hidden_layers * heads * head * (work.prompt + work.completion) * rows * dtype.itemsize
     with torch.no_grad(), live, torch.autocast("cpu", work.amp, enabled=work.amp is not None and pure is None):
         for p in model.parameters():
@@ -153,7 +144,5 @@ def sampling_memory(work: Workload, model, pure) -> Counter:
     if work.vllm:
         parts = Counter()  # in its own memory, or on other devices
     if work.sharding in ("zero3", "fsdp"):
-        parts["gathered"] = bytes_of(work, model)  # the complete model, to sample from, or to send to vLLM
-    if work.recipe == "ppo":  # it keeps every step's, stacks them, and joins the batches
-        parts["logits"] = 3 * work.sampled * work.completion * config.vocab_size * 4
+        parts["gathered"] = sum(bytes_of(work, model) for model in models)  # the complete ones, to sample from, or to send to vLLM
     return parts

@@ -27,12 +27,7 @@ def launched(config: RunConfig, found: Findings) -> None:
         raise ValueError(f"{launch.name} runs on the CPU, the config doesn't: say --use_cpu true")
     if config["use_cpu"] and launch.use_cpu is False and launch.sharding != "none":
         raise ValueError(f"the config says use_cpu: true, but {launch.name} is for GPUs")
-    if (
-        launch.sharding.startswith("zero")
-        and launch.mixed_precision != "no"
-        and config.recipe != "ppo"
-        and not own_mixed_precision(config)
-    ):
+    if launch.sharding.startswith("zero") and launch.mixed_precision != "no" and not own_mixed_precision(config):
         precision_ = launch.mixed_precision
         raise ValueError(
             f"{launch.name} says mixed_precision: {precision_}, the config {precision_}: false, and DeepSpeed refuses to "
@@ -76,13 +71,14 @@ def batch(config: RunConfig, found: Findings) -> None:
         text += f"; sampled together: {sampled} = {sampled // group} prompts x a group of {group}, for {updates} step"
         text += "s" * (updates > 1)
     elif config.recipe == "ppo":
-        text = f"{n} x {per_device} x {accumulation} = {total} completions sampled together, then {config['num_ppo_epochs']} "
-        text += f"epochs of {config['num_mini_batches']} mini-batches"
+        epochs, minibatches, group = config["num_ppo_epochs"], config["num_mini_batches"], config["num_generations"]
+        text += f"; sampled together: {total * minibatches}" + f", {group} a prompt" * (group > 1)
+        text += f", for {epochs} epoch{'s' * (epochs > 1)} of {minibatches} mini-batch{'es' * (minibatches > 1)}"
     found.say("pass", "batch", text)
 
 
 def generation(config: RunConfig, found: Findings) -> None:
-    if config.recipe != "grpo":
+    if config.recipe not in ("grpo", "ppo"):
         return
     if not config["use_vllm"]:
         found.say("pass", "sampling", "by transformers; vLLM is many times faster on a GPU: use_vllm")
@@ -103,7 +99,7 @@ def tokens(config: RunConfig, found: Findings) -> None:
     tokenizer = found.tokenizer
     if tokenizer.eos_token is None:
         raise ValueError(f"model_name_or_path={name!r}: its tokenizer has no end token, so nothing would ever end")
-    if config.recipe in ("ppo", "reward_model"):
+    if config.recipe == "reward_model":
         model_loading.pad_apart(tokenizer, config["pad_token"])
     tagged = "<think>a</think><answer>b</answer>"
     seen = tokenizer.decode(tokenizer(tagged, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
@@ -167,8 +163,8 @@ def template(config: RunConfig, found: Findings) -> None:
 def usable(config: RunConfig, found: Findings) -> None:
     """Which rows the run would leave out, and how long the others are."""
     need(found, "tokenizer", "rows")
-    tokenizer, limit = found.tokenizer, config["max_length"]
-    if config.recipe in ("grpo", "ppo"):
+    tokenizer, limit, sampled = found.tokenizer, config["max_length"], config.recipe in ("grpo", "ppo")
+    if sampled:
         found.reward_funcs = load_rewards(config["rewards"], config["reward_options"])
         try:
             rows, counts = dataset_rows.usable_rows(
@@ -183,17 +179,16 @@ def usable(config: RunConfig, found: Findings) -> None:
         rows, counts = dataset_rows.usable_pairs(found.rows, tokenizer, limit)
     prompts = [len(ids) for ids in dataset_rows.prompt_ids(rows["prompt"], tokenizer)]
     columns = [
-        rows[c] for c in ("completion", "chosen", "rejected") if c in rows.column_names and config.recipe != "grpo"
+        rows[c] for c in ("completion", "chosen", "rejected") if c in rows.column_names and not sampled
     ]
     answers = [
         max(map(len, ids)) for ids in zip(*(dataset_rows.completion_ids(c, tokenizer) for c in columns), strict=True)
     ]
-    behind = config["max_completion_length"] if config.recipe == "grpo" else config["response_length"]
-    found.lengths = max(prompts), behind if config.recipe in ("grpo", "ppo") else max(answers)
+    found.lengths = max(prompts), config["max_completion_length"] if sampled else max(answers)
     found.rows = rows
     share = 1 - len(rows) / counts["rows"]
     text = f"prompts of {min(prompts)} to {max(prompts)} tokens, half of them up to {median(prompts):.0f}"
-    text += f"; answers up to {max(answers)}" if answers and config.recipe not in ("grpo", "ppo") else ""
+    text += f"; answers up to {max(answers)}" if answers and not sampled else ""
     text += f"; left out: {share:.1%}, {counts.reasons}" if counts.reasons else "; left out: none"
     status = "warn" if share > 0.1 else "pass"
     found.say(status, "lengths", text)

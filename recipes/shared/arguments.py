@@ -62,7 +62,7 @@ class RewardArgs(DatasetArgs):
     max_prompt_length: int | None = field(
         default=None, metadata={"help": "rows with longer prompts, in tokens, are left out and counted"}
     )
-    completions_to_log: int = field(default=4, metadata={"help": "completions kept of every step"})
+    completions_to_log: int = field(default=4, metadata={"help": "completions kept of every rollout"})
 
     def reward_funcs(self, *more: str) -> dict:
         """The rewards, and those of these other names too, each with its options: name -> function. Raises ValueError."""

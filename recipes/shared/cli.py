@@ -218,13 +218,19 @@ def _default_names(classes, given: dict, config: str | None) -> None:
 
 
 def _describe(c: type) -> str:
-    if not c.__module__.startswith(("recipes", "__main__")):
+    if not _is_ours(c):
         return f"Every field of {c.__module__.split('.')[0]}'s {c.__name__} is a key too."
     hints = typing.get_type_hints(c)
+    ours = {name for base in c.__mro__ if _is_ours(base) for name in base.__dict__.get("__annotations__", {})}
     lines = []
-    for f in dataclasses.fields(c):
+    for f in [f for f in dataclasses.fields(c) if f.name in ours]:
         default = "required" if _is_required(f) else f"default {f.default!r}"
         if f.default_factory is not dataclasses.MISSING:
             default = f"default {f.default_factory()!r}"
         lines.append(f"  --{f.name.rstrip('_')} ({_name(hints[f.name])}, {default}): {f.metadata.get('help', '')}")
-    return "\n".join(lines)
+    library = next((base for base in c.__mro__ if dataclasses.is_dataclass(base) and not _is_ours(base)), None)
+    return "\n".join(lines + ([_describe(library)] if library else []))
+
+
+def _is_ours(c: type) -> bool:
+    return c.__module__.startswith(("recipes", "__main__"))

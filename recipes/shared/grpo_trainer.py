@@ -1,5 +1,8 @@
-"""TRL's GRPOTrainer, resumed after its first epoch with the prompts that an uninterrupted run would have."""
+"""TRL's GRPOTrainer, resumed as the same run: after its first epoch, and while completions are still being trained on."""
 
+from pathlib import Path
+
+import torch
 from trl import GRPOTrainer
 
 
@@ -10,3 +13,22 @@ class ResumableGRPOTrainer(GRPOTrainer):
         if sampler.shuffle:
             sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(sampler.seed + epoch)
         return sampler
+
+    @property
+    def _rollout_file(self) -> str:
+        return f"rollout_{self.accelerator.process_index}.pt"
+
+    def _save_checkpoint(self, model, trial):
+        """Completions that are sampled for several steps are kept with a checkpoint between those steps."""
+        if self._step % (self.args.steps_per_generation * self.num_iterations):
+            folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save(self._buffered_inputs, folder / self._rollout_file)
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._step = int(Path(checkpoint).name.split("-")[-1]) * self.args.gradient_accumulation_steps
+            if (file := Path(checkpoint) / self._rollout_file).is_file():
+                self._buffered_inputs = torch.load(file, map_location=self.args.device, weights_only=True)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from peft import inject_adapter_in_model
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import get_peft_config
 
@@ -77,6 +78,17 @@ def peft_config(model_args):
     if config is not None:
         config.revision = model_args.model_revision
     return config
+
+
+def with_adapter(value_model, config):
+    """A value model whose layers have an adapter; that and its head are trained, in float32, as PEFT does with a policy's."""
+    config.exclude_modules = ["score"]
+    value_model = inject_adapter_in_model(config, value_model)
+    value_model.score.requires_grad_(True)
+    for parameter in value_model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return value_model
 
 
 def spare_copies(model) -> None:

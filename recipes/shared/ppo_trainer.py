@@ -1,210 +1,271 @@
-"""What stands between TRL's PPOTrainer and this project's rewards: which row a completion belongs to, and what it earns.
+"""PPO (arXiv 1707.06347) on TRL's GRPOTrainer: a value model, and an advantage for each token in the place of a group's mean.
 
-PPOTrainer asks a reward *model* for a score: it calls the model's backbone on tokens, in micro-batches, then its `score` head,
-and reads one value at each completion's last token. Scorer answers in that form, with rule-based rewards, a trained reward
-model, or a weighted sum of both; one score a completion is all that the trainer takes, so a step level reward model gives
-its return, and its dense rewards are not used as such.
+Sampling, rule-based rewards, the clipped policy loss, LoRA, vLLM, checkpoints and logging are TRL's. What is here: what each token
+earns, generalised advantage estimation (1506.02438), the clipped value loss, and the value model, which is a part of the policy's
+module, so that one optimizer, one wrapper (DDP, ZeRO) and one checkpoint hold both.
 """
 
-import gc
-import math
-from collections import defaultdict
-from statistics import fmean, pstdev
-from types import SimpleNamespace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
-from trl.experimental.ppo import PPOTrainer
+from trl import GRPOConfig
+from trl.models.utils import prepare_deepspeed, prepare_fsdp
+from trl.trainer.utils import disable_dropout_in_model
 
-from recipes.shared import reward_models, terminal
+from recipes.shared import reward_models
+from recipes.shared.grpo_trainer import ResumableGRPOTrainer
+from recipes.shared.terminal import say
 
-
-class PromptCollator:
-    """A batch of prompts, {"input_ids": (B, T), padded on the left, "row": (B,), where each is in the dataset}."""
-
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
-
-    def __call__(self, rows: list[dict]) -> dict:
-        ids = {"input_ids": [row["input_ids"] for row in rows]}
-        batch = self.tokenizer.pad(ids, padding_side="left", return_tensors="pt", return_attention_mask=False)
-        return {"input_ids": batch["input_ids"], "row": torch.tensor([row["row"] for row in rows])}
+VALUE = "value_model"  # the attribute of the policy that holds it, and its folder in a checkpoint
 
 
-class Batches:
-    """A dataloader that remembers the batch it gave last: it may have fetched others ahead."""
+@dataclass
+class PPOConfig(GRPOConfig):
+    """GRPOConfig with PPO's keys.
 
-    def __init__(self, loader):
-        self.loader, self.current = loader, None
+    A batch is processes x per_device_train_batch_size x gradient_accumulation_steps x num_mini_batches completions, and
+    num_ppo_epochs x num_mini_batches optimizer steps.
+    """
 
-    def __iter__(self):
-        for batch in self.loader:
-            self.current = batch
-            yield batch
+    num_generations: int = field(default=1, metadata={"help": "completions a prompt"})
+    kl_coef: float = field(
+        default=0.05, metadata={"help": "of the KL to the reference in each token's reward; 0: there is no reference"}
+    )
+    gamma: float = field(default=1.0, metadata={"help": "discount"})
+    lam: float = field(default=0.95, metadata={"help": "lambda of generalised advantage estimation"})
+    vf_coef: float = field(default=0.1, metadata={"help": "weight of the value loss"})
+    cliprange_value: float = field(default=0.2, metadata={"help": "how far a value may go from that of the rollout"})
+    value_learning_rate: float | None = field(
+        default=None, metadata={"help": "of the value model; null: learning_rate"}
+    )
+    num_ppo_epochs: int = field(default=4, metadata={"help": "passes over each batch of completions"})
+    num_mini_batches: int = field(default=1, metadata={"help": "optimizer steps a pass"})
+
+    def __post_init__(self):
+        self.num_iterations, self.beta, self.loss_type = self.num_ppo_epochs, self.kl_coef, "dapo"
+        self.steps_per_generation = self.num_mini_batches * self.gradient_accumulation_steps
+        completions = self.num_generations
+        if completions == 1:  # GRPOConfig asks for a group; whatever divides the batch will do
+            self.num_generations = max(2, self.per_device_train_batch_size * self.steps_per_generation)
+        super().__post_init__()
+        self.num_generations = completions
 
 
-class Scorer(torch.nn.Module):
-    """A reward model to PPOTrainer; inside, rewards by name and weight, each given its own row's columns."""
+def advantages_of(rewards, values, mask, gamma: float, lam: float):
+    """Generalised advantage estimation (1506.02438, equation 16), (B, T), of tokens' rewards and values, (B, T); 0 behind mask.
 
-    base_model_prefix = "backbone"
+    advantage_t = sum_k (gamma lam)^k delta_(t+k), with delta_t = reward_t + gamma value_(t+1) - value_t.
+    """
+    values = values * mask
+    advantages, following, running = torch.zeros_like(values), 0.0, 0.0
+    for t in reversed(range(values.size(1))):
+        delta = rewards[:, t] + gamma * following - values[:, t]
+        running = (delta + gamma * lam * running) * mask[:, t]
+        advantages[:, t], following = running, values[:, t]
+    return advantages
 
-    def __init__(self, columns: dict[str, list], tokenizer, rewards: dict, weights: dict[str, float]):
-        """columns: of all rows of the dataset. rewards: name -> reward function, or a ModelReward. weights: of the same names.
 
-        A None isn't a reward: 0 in the sum, and left out of its reward's mean, as GRPOTrainer has it.
-        """
-        super().__init__()
-        self.columns, self.tokenizer, self.rewards, self.weights = columns, tokenizer, rewards, weights
-        self.chat = not isinstance(columns["prompts"][0], str)
-        models = [r for r in rewards.values() if isinstance(r, torch.nn.Module)]
-        self.models = torch.nn.ModuleList(models)  # so that the trainer moves them, or shards them
-        self.batches, self.batch = None, None
-        self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)  # ZeRO-3 takes its dtype from a parameter
-        self.config = SimpleNamespace()  # DeepSpeed's preparation looks for a hidden size in it
+def value_losses(values, old, returns, clip: float):
+    """Half the squared error, (B, T): the larger one of the value's and of the value's kept within clip of the old one."""
+    clipped = old + (values - old).clamp(-clip, clip)
+    return 0.5 * torch.max((values - returns) ** 2, (clipped - returns) ** 2)
 
-    def backbone(self, input_ids, attention_mask, **_):
-        """Hidden states, (B, T, 1): the scores of B completions, (B,), at each of their tokens."""
-        scores = self.scores(input_ids, attention_mask.bool())
-        hidden = scores.to(input_ids.device)[:, None, None].expand(*input_ids.shape, 1)
-        return SimpleNamespace(hidden_states=(hidden,))
 
-    def score(self, hidden):
-        return hidden
+def whitened(values, mask, accelerator):
+    """Less their mean, over their standard deviation (torch.var's), of all processes' tokens, (B, T); 0 behind mask."""
+    sums = torch.stack([mask.sum(), (values * mask).sum(), (values**2 * mask).sum()]).double()
+    count, total, squares = accelerator.reduce(sums, reduction="sum")
+    mean = total / count
+    variance = (squares / count - mean**2).clamp(min=0) * count / (count - 1).clamp(min=1)
+    return ((values - mean) * torch.rsqrt(variance + 1e-8) * mask).float()
 
-    def scores(self, input_ids, attention_mask) -> torch.Tensor:
-        if self.batches.current is not self.batch:
-            self.batch, self.done, self.logs, self.metrics = (
-                self.batches.current,
-                0,
-                defaultdict(list),
-                defaultdict(list),
+
+class PPOTrainer(ResumableGRPOTrainer):
+    """GRPOTrainer's arguments, args a PPOConfig; reward functions may be reward_models.ModelReward. It doesn't evaluate.
+
+    value_model: a model with a `score` head of one output, for the policy's tokens.
+    """
+
+    def __init__(self, *args, value_model, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._wanted = self._reading = False
+        if self.args.disable_dropout:
+            disable_dropout_in_model(value_model)
+        if self.args.gradient_checkpointing:
+            value_model.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
+            value_model.enable_input_require_grads()
+        for parameter in value_model.score.parameters():
+            parameter.requires_grad_(True)
+        setattr(self.model, VALUE, self._placed(value_model))
+        self.model.register_forward_hook(self._read_values, with_kwargs=True)
+        for reward in self.reward_funcs:
+            if isinstance(reward, reward_models.ModelReward):
+                reward.model = self._prepared(reward.model)
+        if self.use_vllm:
+            sync = self.vllm_generation.sync_weights
+            self.vllm_generation.sync_weights = lambda: self._without_value_model(sync)
+
+    def _placed(self, model):
+        quantized = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
+        return model if quantized or self.is_deepspeed_enabled else model.to(self.args.device)
+
+    def _prepared(self, frozen):
+        """A model that only scores, as TRL prepares its reference."""
+        if self.is_deepspeed_enabled:
+            return prepare_deepspeed(frozen, self.accelerator)
+        return prepare_fsdp(frozen, self.accelerator) if self.is_fsdp_enabled else self._placed(frozen)
+
+    def _without_value_model(self, sync) -> None:
+        """vLLM gets every parameter of the policy's module, and knows none of the value model's."""
+        value_model = self.model._modules.pop(VALUE)
+        try:
+            sync()
+        finally:
+            setattr(self.model, VALUE, value_model)
+
+    # values: read in the policy's own forward pass, so that whatever wraps it sees both
+
+    def _read_values(self, module, args, kwargs, output):
+        if self._reading:
+            critic = getattr(module, VALUE)
+            with self.accelerator.autocast():
+                hidden = getattr(critic, critic.base_model_prefix)(
+                    input_ids=kwargs["input_ids"], attention_mask=kwargs["attention_mask"], use_cache=False
+                ).last_hidden_state
+                output["values"] = critic.score(hidden).squeeze(-1).float()  # among the outputs, where DDP looks
+            self._values.append(output["values"])
+        return output
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        """Where values are wanted, self.values too, (B, T): what is expected at each token, before it is chosen."""
+        self._reading, self._values = self._wanted and model is not self.ref_model, []
+        try:
+            result = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
-        prompts, rows = self.batch["input_ids"], self.batch["row"]
-        context, here = prompts.shape[1], slice(self.done, self.done + len(input_ids))
-        asked = torch.where(prompts[here] == self.tokenizer.pad_token_id, 0, prompts[here])
-        if not torch.equal(asked, input_ids[:, :context]):
-            raise RuntimeError("PPOTrainer scored other prompts than those of its batch: their rows can't be known")
-        self.done = here.stop
-        # what follows the first padding is none of the completion, even where the policy sampled the pad token itself
-        lengths = attention_mask[:, context:].long().cumprod(1).sum(1).tolist()
-        completions = [ids[:n].tolist() for ids, n in zip(input_ids[:, context:], lengths, strict=True)]
-        prompts = [
-            ids[mask].tolist() for ids, mask in zip(input_ids[:, :context], attention_mask[:, :context], strict=True)
-        ]
-        texts = self.tokenizer.batch_decode(completions, skip_special_tokens=True)
-        columns = {name: [values[i] for i in rows[here].tolist()] for name, values in self.columns.items()}
+        finally:
+            self._reading = False
+        if self._values:
+            self.values, self._wanted = torch.cat(self._values)[:, -logits_to_keep - 1 : -1], False
+        return result
 
-        total = torch.zeros(len(completions))
-        for name, reward in self.rewards.items():
-            if isinstance(reward, ModelReward):
-                values = reward(prompts, completions)
+    # a rollout: rewards and advantages
+
+    def _calculate_rewards(self, *args, **kwargs):
+        self._rewards = super()._calculate_rewards(*args, **kwargs)
+        return self._rewards
+
+    def _token_rewards(self, mask):
+        """What each token earns, (B, T), but for the KL: a step what its reward model gives it, the last token all the rest."""
+        rows, last = torch.arange(len(mask), device=mask.device), (mask.sum(1).long() - 1).clamp(min=0)
+        rewards, weights = torch.zeros_like(mask), self.reward_weights.to(mask.device)
+        of_completions = self._here(self._rewards).nan_to_num()  # a None is no reward
+        for i, reward in enumerate(self.reward_funcs):
+            if isinstance(reward, reward_models.ModelReward) and reward.dense:
+                rewards += weights[i] * reward.at_steps(mask)
             else:
-                answers = [[{"role": "assistant", "content": text}] for text in texts] if self.chat else texts
-                sampled = {"completions": answers, "completion_ids": completions}
-                values = reward(**sampled, **columns, log_metric=lambda k, v: self.metrics[k].append(v))
-            self.logs[name] += values
-            total += self.weights[name] * torch.tensor([v or 0.0 for v in values], dtype=torch.float32)
-        self.logs["prompt"] += self.tokenizer.batch_decode(prompts, skip_special_tokens=True)
-        self.logs["completion"] += texts
-        self.logs["length"] += lengths
-        self.logs["reward"] += total.tolist()
-        return total
+                rewards[rows, last] += weights[i] * of_completions[:, i]
+        return rewards
 
-    def summary(self) -> dict[str, float]:
-        """Means and spreads of the last rollout over all processes, under the names that GRPOTrainer logs."""
-        gathered = {name: gather_object(self.logs[name]) for name in ("reward", "length", *self.rewards)}
-        result = {"reward": fmean(gathered["reward"]), "completions/mean_length": fmean(gathered["length"])}
-        for name in self.rewards:
-            values = [value for value in gathered[name] if value is not None] or [math.nan]
-            result[f"rewards/{name}/mean"] = fmean(values)
-            result[f"rewards/{name}/std"] = pstdev(values)
-        return result | {name: fmean(gather_object(values)) for name, values in self.metrics.items()}
+    def _here(self, of_all):
+        """This process's part."""
+        return of_all.chunk(self.accelerator.num_processes)[self.accelerator.process_index]
 
+    @torch.no_grad()
+    def _generate_and_score_completions(self, inputs):
+        self._wanted = True
+        rollout = super()._generate_and_score_completions(inputs)
+        self._logs["advantages"].clear(), self._metrics["train"].pop("frac_reward_zero_std")  # of groups
+        mask = rollout["completion_mask"].float()
+        if "old_per_token_logps" not in rollout:  # TRL had no need of them
+            self._wanted = True
+            sequences = (torch.cat([rollout[f"prompt_{x}"], rollout[f"completion_{x}"]], 1) for x in ("ids", "mask"))
+            rollout["old_per_token_logps"] = self._get_per_token_logps_and_entropies(
+                self.model, *sequences, mask.size(1), self.args.per_device_train_batch_size
+            )[0]
+        values, rewards = self.values * mask, self._token_rewards(mask)
+        if "ref_per_token_logps" in rollout:
+            kl = (rollout["old_per_token_logps"] - rollout["ref_per_token_logps"]) * mask
+            rewards -= self.args.kl_coef * kl
+            self.kl = self._note("objective/kl", kl.sum(1))
+        learnable = mask * ~self._here(self._rewards).isnan().all(1, keepdim=True)
+        advantages = advantages_of(rewards, values, learnable, self.args.gamma, self.args.lam)
+        returns = advantages + values
+        explained = 1 - advantages[learnable > 0].var() / returns[learnable > 0].var()
+        self._note("val/explained_variance", explained[None])
+        advantages = whitened(advantages, learnable, self.accelerator)
+        return rollout | {"values": values, "returns": returns, "advantages": advantages}
 
-class ModelReward(torch.nn.Module):
-    """A trained reward model of the policy's vocabulary, with its return as the reward."""
+    def _note(self, name: str, values) -> float:
+        """Log the mean of all processes' values."""
+        mean = self.accelerator.gather(values.detach()).float().nanmean().item()
+        self._metrics["train"][name].append(mean)
+        return mean
 
-    def __init__(self, model, kind: reward_models.Kind, tokenizer, batch_size: int):
-        super().__init__()
-        self.model, self.kind, self.batch_size = model.eval().requires_grad_(False), kind, batch_size
-        self.ends_line = reward_models.line_ends(tokenizer, kind)
+    # an update
 
-    def forward(self, prompts: list[list[int]], completions: list[list[int]]) -> list[float]:
-        """The return of each completion, scored as it was in the reward model's own training."""
-        return reward_models.score(self.model, self.kind, self.ends_line, prompts, completions, self.batch_size)[0]
+    def _compute_loss(self, model, inputs):
+        self._wanted, beta, self.beta = True, self.beta, 0.0  # the KL is in the rewards
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self.beta = beta
+        old, mask, clip = inputs["values"], inputs["completion_mask"], self.args.cliprange_value
+        losses = value_losses(self.values, old, inputs["returns"], clip)
+        # the mean over the tokens of an optimizer step, as TRL's policy loss is
+        tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
+        tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        value_loss = (losses * mask).sum() / tokens
+        scale = self.current_gradient_accumulation_steps  # of a step, of which this is a part
+        self._note("loss/policy_avg", scale * loss[None])
+        self._note("loss/value_avg", scale * value_loss[None])
+        clipped = ((self.values - old).abs() > clip).float() * mask
+        self._note("val/clipfrac_avg", (clipped.sum() / mask.sum().clamp(min=1))[None])
+        return loss + self.args.vf_coef * value_loss
 
+    def create_optimizer(self, *args):
+        """The value model's parameters in groups of their own; no group is empty, which DeepSpeed would drop and TRL would count."""
+        optimizer = super().create_optimizer(*args)
+        of_value = {id(p) for p in getattr(self.model, VALUE).parameters()}
+        rate = self.args.learning_rate if self.args.value_learning_rate is None else self.args.value_learning_rate
+        groups = []
+        for group in optimizer.param_groups:
+            policy = [p for p in group["params"] if id(p) not in of_value]
+            value = [p for p in group["params"] if id(p) in of_value]
+            groups += [group | {"params": policy}] * bool(policy) + [group | {"params": value, "lr": rate}] * bool(value)
+        optimizer.param_groups[:] = groups
+        return optimizer
 
-class BoundReached(Exception):
-    """The policy is as far from the reference as the run allows."""
+    # what is kept: the policy, as any engine loads it; in a checkpoint the value model too, in a folder of its own
+
+    def _save(self, output_dir=None, state_dict=None):
+        folder, prefix = Path(output_dir or self.args.output_dir), f"{VALUE}."
+        state = self.model.state_dict() if state_dict is None else state_dict
+        super()._save(str(folder), {name: value for name, value in state.items() if not name.startswith(prefix)})
+        if self.args.should_save and folder.name.startswith("checkpoint-"):
+            trained = {name for name, p in self.model.named_parameters() if p.requires_grad and name.startswith(prefix)}
+            (folder / VALUE).mkdir(exist_ok=True)
+            kept = {name.removeprefix(prefix): state[name].contiguous() for name in trained}
+            save_file(kept, folder / VALUE / "model.safetensors", metadata={"format": "pt"})
+            getattr(self.model, VALUE).config.save_pretrained(folder / VALUE)
+
+    def _load_from_checkpoint(self, checkpoint, model=None):
+        super()._load_from_checkpoint(checkpoint, model)
+        kept = load_file(Path(checkpoint) / VALUE / "model.safetensors")
+        getattr(self.model, VALUE).load_state_dict(kept, strict=False)
 
 
 class KLBound(TrainerCallback):
-    """Ends the run when a step's mean KL, in nats a completion, has passed the bound. PPOTrainer heeds no other way."""
+    """Ends the run after the first batch whose mean KL, in nats a completion, is over the bound."""
 
-    def __init__(self, bound: float):
-        self.bound, self.reached = bound, None
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        value = (logs or {}).get("objective/kl", 0.0)
-        self.reached = value if value > self.bound else None
+    def __init__(self, trainer: PPOTrainer, bound: float):
+        self.trainer, self.bound = trainer, bound
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self.reached is not None:
-            raise BoundReached(
-                f"step {state.global_step}: KL {self.reached:.2f} is over kl_bound={self.bound:g}: ended here"
-            )
-
-
-class RewardedPPOTrainer(PPOTrainer):
-    """PPOTrainer with a Scorer; what it learns, and how, is TRL's."""
-
-    can_resume = False
-    is_distributed_loading_by_transformers = False  # PPOTrainer leaves out Trainer's __init__, which would say so
-
-    def __init__(self, *args, reward_model: Scorer, **kwargs):
-        super().__init__(*args, reward_model=reward_model, **kwargs)
-        self.scorer = reward_model
-        self.dataloader = self.scorer.batches = Batches(self.dataloader)
-        if isinstance(self.model, torch.nn.parallel.DistributedDataParallel):
-            # TRL reads both through DDP, which hides them: a checkpoint fails, and policy and value are saved as one
-            self.model.__dict__ |= {"policy": self.model.module.policy, "config": self.model.module.config}
-
-    def create_optimizer(self, *args):
-        """Without empty groups, such as LoRA's without decay: DeepSpeed drops them, and TRL's schedule still counts them."""
-        optimizer = super().create_optimizer(*args)
-        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
-        return optimizer
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Only the policy; TRL's own way to it fails under DeepSpeed, where it puts the policy in the engine's place."""
-        if not self.is_deepspeed_enabled:
-            return super().save_model(output_dir, _internal_call)
-        state, engine = self.accelerator.get_state_dict(self.model), self.model  # gathers: every process takes part
-        if self.args.should_save:
-            policy = {k.removeprefix("policy."): v for k, v in state.items() if k.startswith("policy.")}
-            self.model = self.accelerator.unwrap_model(engine).policy
-            self._save(output_dir, state_dict=policy)
-            self.model = engine
-
-    def train(self, resume_from_checkpoint=None):
-        """TRL's, with its two garbage collections a step kept from what was there before, such as every import."""
-        self.accelerator.print = lambda *_, **__: None  # it says "===training policy==="
-        gc.collect()
-        gc.freeze()
-        try:
-            super().train()
-        except BoundReached as end:
-            terminal.say(str(end))
-            self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
-        finally:
-            gc.unfreeze()
-
-    def log(self, logs: dict, start_time: float | None = None) -> None:
-        super().log(logs | self.scorer.summary(), start_time)
-
-    @property
-    def _logs(self) -> dict:
-        """The last rollout of this process, in the form that GRPOTrainer keeps it in."""
-        rewards = {name: self.scorer.logs[name] for name in self.scorer.rewards}
-        return {key: self.scorer.logs[key] for key in ("prompt", "completion")} | {"rewards": rewards, "advantages": []}
+        if self.trainer.kl > self.bound:
+            say(f"step {state.global_step}: KL {self.trainer.kl:.2f} is over kl_bound={self.bound:g}: ended here")
+            control.should_training_stop = True

@@ -138,6 +138,36 @@ def score(model, kind: Kind, ends_line, prompts: list[list[int]], completions: l
     return returns, steps
 
 
+class ModelReward:
+    """A trained reward model as a reward function: called as TRL calls one, it gives each completion's return.
+
+    dense: at_steps() has something to give, the scores of the steps, of which the return is the sum.
+    """
+
+    __name__ = "reward_model"
+
+    def __init__(self, model, kind: Kind, tokenizer, batch_size: int, dense: bool = False):
+        self.model, self.kind, self.tokenizer = model.eval().requires_grad_(False), kind, tokenizer
+        self.batch_size, self.dense, self.steps = batch_size, dense, []
+        self.ends_line = line_ends(tokenizer, kind)
+
+    def __call__(self, prompts: list, completion_ids: list[list[int]], **_) -> list[float]:
+        prompts = dataset_rows.prompt_ids(prompts, self.tokenizer)
+        returns, self.steps = score(
+            self.model, self.kind, self.ends_line, prompts, completion_ids, self.batch_size
+        )
+        return returns
+
+    def at_steps(self, mask: torch.Tensor) -> torch.Tensor:
+        """What the steps of the completions scored last earn, where they end: (B, T), as the mask; a row's sum is its return."""
+        rewards = torch.zeros_like(mask, dtype=torch.float32)
+        for row, steps in zip(rewards, self.steps, strict=True):
+            share = len(steps) if self.kind.step_return == "mean" else 1
+            for index, value in steps:
+                row[index] = value / share
+        return rewards
+
+
 def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dict:
     """How well the scores of held-out pairs agree with the preferences. Every process does its share and gets all results.
 

@@ -118,12 +118,12 @@ class Progress(TrainerCallback):
 
 
 class Rollouts(TrainerCallback):
-    """Some completions of every step to completions.jsonl, and those of logged steps to a W&B table that keeps them all."""
+    """Some completions of every rollout to completions.jsonl, and those of logged steps to a W&B table that keeps them all."""
 
     def __init__(self, trainer, per_step: int):
         self.trainer, self.per_step, self.table = trainer, per_step, None
         self.path = Path(trainer.args.output_dir) / "completions.jsonl"
-        self.latest, self.waiting = [], []
+        self.latest, self.waiting, self.written = [], [], None
 
     def on_train_begin(self, args, state, control, **kwargs):
         """On resume, drop what was written after the checkpoint: those steps are about to be taken again."""
@@ -137,7 +137,9 @@ class Rollouts(TrainerCallback):
         if not state.is_world_process_zero:
             return
         logs = self.trainer._logs  # the rollouts of the last generation; TRL is pinned, and offers no other way to them
-        n = len(logs["prompt"])
+        if (sampled := state.num_input_tokens_seen) == self.written:
+            return  # one rollout may be for several steps
+        n, self.written = len(logs["prompt"]), sampled
         chosen = range(0, n, max(1, math.ceil(n / self.per_step)))
         self.latest = [
             {
