@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from accelerate.utils import send_to_device
 from trl import GRPOTrainer
 
 
@@ -31,4 +32,5 @@ class ResumableGRPOTrainer(GRPOTrainer):
         if checkpoint is not None:
             self._step = int(Path(checkpoint).name.split("-")[-1]) * self.args.gradient_accumulation_steps
             if (file := Path(checkpoint) / self._rollout_file).is_file():
-                self._buffered_inputs = torch.load(file, map_location=self.args.device, weights_only=True)
+                kept = torch.load(file, map_location="cpu", weights_only=True)
+                self._buffered_inputs = send_to_device(kept, self.args.device)

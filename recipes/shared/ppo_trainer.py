@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
+from transformers.utils import ModelOutput
 from trl import GRPOConfig
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import disable_dropout_in_model
@@ -53,6 +54,15 @@ class PPOConfig(GRPOConfig):
             self.num_generations = max(2, self.per_device_train_batch_size * self.steps_per_generation)
         super().__post_init__()
         self.num_generations = completions
+
+
+@dataclass
+class PolicyOutput(ModelOutput):
+    """What the trainer reads of the policy's output, and the values, without which DDP would take their weights for unused."""
+
+    logits: torch.Tensor | None = None
+    aux_loss: torch.Tensor | None = None
+    token_values: torch.Tensor | None = None
 
 
 def advantages_of(rewards, values, mask, gamma: float, lam: float):
@@ -136,8 +146,8 @@ class PPOTrainer(ResumableGRPOTrainer):
                 hidden = getattr(critic, critic.base_model_prefix)(
                     input_ids=kwargs["input_ids"], attention_mask=kwargs["attention_mask"], use_cache=False
                 ).last_hidden_state
-                output["values"] = critic.score(hidden).squeeze(-1).float()  # among the outputs, where DDP looks
-            self._values.append(output["values"])
+                self._values.append(critic.score(hidden).squeeze(-1).float())
+            output = PolicyOutput(logits=output.logits, aux_loss=output.get("aux_loss"), token_values=self._values[-1])
         return output
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
