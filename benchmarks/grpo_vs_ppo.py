@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 COMPLETIONS = 128  # sampled together, by both
-EPOCHS = {"grpo": 1, "ppo": 2}  # optimizer steps on them, by the configs
+STEPS = {"grpo": 1, "ppo": 4}  # optimizer steps on them, by the configs
 TARGET = 0.8
 WINDOW = 5
 CASES = ("grpo", "ppo")
@@ -28,7 +28,7 @@ CASES = ("grpo", "ppo")
 
 def run(case: str, keys: list[str], steps: int, seed: int, folder: Path) -> dict:
     """One whole training run: its curve of accuracy, held-out figures, seconds and peak memory in MiB."""
-    last = steps * EPOCHS[case]
+    last = steps * STEPS[case]
     length = ["--max_steps", str(last), "--save_steps", str(last)]
     options = ["--output_dir", str(folder), "--seed", str(seed), "--report_to", "none"]
     command = [

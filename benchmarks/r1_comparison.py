@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 STEP = 128  # completions of a GRPO step or a PPO batch
-EPOCHS = 2  # optimizer steps of a PPO batch, by its config
+STEPS = 4  # optimizer steps of a PPO batch, by its config
 SAMPLES = 8
 GRPO, PPO = "recipes/configs/grpo/tiny.yaml", "recipes/configs/ppo/tiny.yaml"
 SFT, DPO = "recipes/configs/sft/tiny.yaml", "recipes/configs/dpo/tiny.yaml"
@@ -72,8 +72,8 @@ def run(method: str, model: str, held_out: str, out: Path, seed: int, completion
         recipe("sft", SFT, before, seed, *COLD_START, *base)
         recipe("grpo", GRPO, folder, seed, "--model_name_or_path", str(before), "--held_out", held_out, *grpo)
     elif method == "ppo":
-        of_epochs = ["--max_steps", str(EPOCHS * count), "--save_steps", str(EPOCHS * count)]
-        recipe("ppo", PPO, folder, seed, *of_epochs, *base)
+        of_batches = ["--max_steps", str(STEPS * count), "--save_steps", str(STEPS * count)]
+        recipe("ppo", PPO, folder, seed, *of_batches, *base)
     elif method == "dpo":
         recipe("sample", GRPO, before, seed, "--keep", "pairs", *sample)
         recipe("dpo", DPO, folder, seed, *drawn, "--max_steps", "-1", "--num_train_epochs", "1", *base)

@@ -5,7 +5,8 @@ reward model of either level, or of both; a reward of weight 0 is only logged. I
 step level reward model, each of which is paid where it ends (Christiano et al. 2017); from every token goes kl_coef times the KL
 to the frozen reference, estimated by log p - log p_reference. From that and from a value model, generalised advantage
 estimation (1506.02438) makes advantages, and the policy takes clipped steps on them. The value model starts from the reward
-model where there is one, else from the policy with a new head. With LoRA (use_peft) the base is the reference, and the value
+model where there is one, else from the policy with a new head, and may be smaller than the policy: of another model of the same
+tokens (value_model), or of its first layers alone (value_layers). With LoRA (use_peft) the base is the reference, and the value
 model gets an adapter of its own.
 
 TRL deleted its own PPO trainer in 1.13. So shared/ppo_trainer.py puts these advantages and the value loss into its GRPO trainer,
@@ -60,6 +61,9 @@ class PPORecipe(arguments.RewardArgs):
     value_model: str | None = field(
         default=None, metadata={"help": "what the value model starts from; null: the reward model, or else the policy"}
     )
+    value_layers: int | None = field(
+        default=None, metadata={"help": "the value model has its first so many layers alone; null: all"}
+    )
     kl_bound: float | None = field(
         default=None, metadata={"help": "nats a completion: the run ends after the first batch over it"}
     )
@@ -80,6 +84,9 @@ def problems(config: RunConfig) -> Iterator[str]:
                 f"{key}={config[key]!r} is a LoRA adapter, and ZeRO-3 holds no complete base to merge it into: launch with "
                 "accelerate_configs/zero2.yaml, or train the reward model without use_peft"
             )
+    value_from = config["value_model"] or config["reward_model"]
+    if config["value_layers"] is not None and value_from and model_loading.is_adapter(value_from):
+        yield f"value_layers={config['value_layers']}: {value_from!r} is a LoRA adapter, for all layers of its base: leave it out"
     if config["temperature"] <= 0:
         yield f"temperature={config['temperature']}: PPO learns from samples, and divides by it: say 1.0"
     if config["rewards"] and not config["reward_model"] and not any(config["rewards"].values()):
@@ -116,7 +123,8 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, con
     training_args.reward_weights = list(weights.values())
     set_seed(training_args.seed)  # new heads and adapters are random, and made before the Trainer sets the seed
     value_from = args.value_model or args.reward_model or model_args.model_name_or_path
-    value_model = reward_models.load(value_from, reward_models.Kind.of(value_from), *to_load, **init_kwargs)
+    kind = reward_models.Kind.of(value_from)
+    value_model = reward_models.load(value_from, kind, *to_load, layers=args.value_layers, **init_kwargs)
     if peft_config := model_loading.peft_config(model_args):
         value_model = model_loading.with_adapter(value_model, peft_config)
     trainer = PPOTrainer(
@@ -161,14 +169,15 @@ def check_models(args: PPORecipe, tokenizer, model_args: ModelConfig, training_a
                 f"reward_model={args.reward_model!r} has another tokenizer than {model_args.model_name_or_path!r}: "
                 f"{max(1, len(different))} tokens differ{first}; train it from a model of the policy's family"
             )
-    if args.value_model:
-        try:
-            size = AutoConfig.from_pretrained(args.value_model).vocab_size
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"value_model={args.value_model!r}: no such model can be loaded ({reason})") from error
-        if size < len(tokenizer):
-            raise ValueError(f"value_model={args.value_model!r} knows {size} tokens, the policy {len(tokenizer)}")
+    value_from, trust = args.value_model or args.reward_model or model_args.model_name_or_path, training_args.trust_remote_code
+    try:
+        config = AutoConfig.from_pretrained(value_from, trust_remote_code=trust)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"value_model={value_from!r}: no such model can be loaded ({reason})") from error
+    if args.value_model and config.vocab_size < len(tokenizer):
+        raise ValueError(f"value_model={args.value_model!r} knows {config.vocab_size} tokens, the policy {len(tokenizer)}")
+    reward_models.first_layers(config, args.value_layers)
 
 
 if __name__ == "__main__":

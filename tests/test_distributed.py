@@ -64,7 +64,7 @@ assert left == [module for module, *_ in commands] and not torch.distributed.is_
 """
 LORA = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "5e-3")
 LORA += ("--lora_dropout", "0")  # it is 0.05 in TRL, and each process drops other parts
-PPO = ("--num_ppo_epochs", "3", "--kl_coef", "0.05", "--value_learning_rate", "1e-3")  # checkpoint-2 is within a batch
+PPO = ("--num_ppo_epochs", "3", "--num_mini_batches", "1", "--kl_coef", "0.05", "--value_learning_rate", "1e-3")  # checkpoint-2 is within a batch
 # what each run adds to the recipe's tiny config, and rows a step: SFT accumulates gradients, the first three clip them
 RUNS = {
     "grpo": ("grpo", 32, ("--dataset_options", "{digits: 1}", "--max_completion_length", "24")),

@@ -12,6 +12,7 @@ from recipes.preflight import memory
 from recipes.preflight.findings import Findings, Skipped, mixed_precision, model_config_of, need
 from recipes.preflight.model_shapes import Workload
 from recipes.shared import model_loading
+from recipes.shared.reward_models import first_layers
 from recipes.shared.run_config import RunConfig
 
 FULL, TIGHT = 0.95, 0.85  # shares of a device: the CUDA context and fragmentation are not in the estimate
@@ -51,6 +52,7 @@ def workload_of(config: RunConfig, found: Findings) -> Workload:
     sampled = config["generation_batch_size"] or config.launch.processes * per_device * (
         config["steps_per_generation"] or accumulation * (config["num_mini_batches"] or 1)
     )
+    value_config = model_config_of(config, "value_model") or model_config_of(config, "reward_model") or found.model_config
     nested = memory.NF4_NESTED if config["use_bnb_nested_quant"] else memory.NF4
     vllm = config["vllm_mode"] if config["use_vllm"] else None
     vllm = "asleep" if vllm == "colocate" and config["vllm_enable_sleep_mode"] else vllm
@@ -69,7 +71,7 @@ def workload_of(config: RunConfig, found: Findings) -> Workload:
         peft_config=peft_config,
         quantized=nested if config["load_in_4bit"] else 1.0 if config["load_in_8bit"] else None,
         checkpointing=bool(config["gradient_checkpointing"]),
-        value_model=model_config_of(config, "value_model"),
+        value_model=first_layers(value_config, config["value_layers"]) if config.recipe == "ppo" else None,
         reward_model=model_config_of(config, "reward_model"),
         reference=config.recipe == "dpo" or (config["kl_coef" if config.recipe == "ppo" else "beta"] or 0) > 0,
         step_level=config["level"] == "step",

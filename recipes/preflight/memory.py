@@ -50,7 +50,7 @@ def estimate(work: Workload) -> Estimate:
     with torch.device("meta"):
         models = [make(work, work.config, "score" if work.recipe == "reward_model" else "causal")]
         if work.recipe == "ppo":
-            models.append(make(work, work.value_model or work.reward_model or work.config, "score"))
+            models.append(make(work, work.value_model, "score"))
         if pure:
             models = [model.to(pure) for model in models]
         frozen = bytes_of(work, models[0]) if work.reference and not work.peft_config else 0

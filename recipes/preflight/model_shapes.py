@@ -32,8 +32,8 @@ class Workload:
     quantized: float | None = None  # bytes a weight
     checkpointing: bool = False
     reference: bool = False  # a second model, frozen
-    reward_model: object | None = None  # its config, and the value model's: ppo
-    value_model: object | None = None
+    reward_model: object | None = None  # its config: ppo
+    value_model: object | None = None  # its config: ppo
     step_level: bool = False  # scores every token: reward_model
     vllm: str | None = None  # server, colocate, or asleep: colocate, and out of the way while the trainer works
     vllm_bytes: int = 0  # what it takes of each device in colocate mode

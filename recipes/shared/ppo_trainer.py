@@ -141,14 +141,17 @@ class PPOTrainer(ResumableGRPOTrainer):
 
     def _read_values(self, module, args, kwargs, output):
         if self._reading:
-            critic = getattr(module, VALUE)
-            with self.accelerator.autocast():
-                hidden = getattr(critic, critic.base_model_prefix)(
-                    input_ids=kwargs["input_ids"], attention_mask=kwargs["attention_mask"], use_cache=False
-                ).last_hidden_state
-                self._values.append(critic.score(hidden).squeeze(-1).float())
+            self._values.append(self._values_at(kwargs["input_ids"], kwargs["attention_mask"]))
             output = PolicyOutput(logits=output.logits, aux_loss=output.get("aux_loss"), token_values=self._values[-1])
         return output
+
+    def _values_at(self, input_ids, attention_mask):
+        """What the value model says behind each token, (B, L)."""
+        critic = getattr(self.model, VALUE)
+        with self.accelerator.autocast():
+            backbone = getattr(critic, critic.base_model_prefix)
+            hidden = backbone(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+            return critic.score(hidden).squeeze(-1).float()
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         """Where values are wanted, self.values too, (B, T): what is expected at each token, before it is chosen."""
@@ -191,12 +194,15 @@ class PPOTrainer(ResumableGRPOTrainer):
         rollout = super()._generate_and_score_completions(inputs)
         self._logs["advantages"].clear(), self._metrics["train"].pop("frac_reward_zero_std")  # of groups
         mask = rollout["completion_mask"].float()
-        if "old_per_token_logps" not in rollout:  # TRL had no need of them
-            self._wanted = True
-            sequences = (torch.cat([rollout[f"prompt_{x}"], rollout[f"completion_{x}"]], 1) for x in ("ids", "mask"))
-            rollout["old_per_token_logps"] = self._get_per_token_logps_and_entropies(
-                self.model, *sequences, mask.size(1), self.args.per_device_train_batch_size
-            )[0]
+        if "old_per_token_logps" not in rollout:  # TRL had no need of them: there is one step
+            length, at_once, self._wanted = mask.size(1), self.args.per_device_train_batch_size, True
+            sequences = [torch.cat([rollout[f"prompt_{x}"], rollout[f"completion_{x}"]], 1) for x in ("ids", "mask")]
+            if "ref_per_token_logps" in rollout or self.is_fsdp_enabled:
+                logps = self._get_per_token_logps_and_entropies(self.model, *sequences, length, at_once)[0]
+                rollout["old_per_token_logps"] = logps
+            else:  # nor have we: the value model alone is asked (FSDP has its parts within a forward pass of the policy only)
+                parts = zip(*(rows.split(at_once) for rows in sequences), strict=True)
+                self.values = torch.cat([self._values_at(*part)[:, -length - 1 : -1] for part in parts])
         values, rewards = self.values * mask, self._token_rewards(mask)
         if "ref_per_token_logps" in rollout:
             kl = (rollout["old_per_token_logps"] - rollout["ref_per_token_logps"]) * mask

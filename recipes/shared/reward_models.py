@@ -4,6 +4,7 @@ A response level model reads one score at the end. A step level model scores eve
 a response's return is the sum, as in Christiano et al. 2017 (arXiv 1706.03741, eq. 1), or the mean over its steps.
 """
 
+import copy
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -95,8 +96,25 @@ def line_ends(tokenizer, kind: Kind) -> torch.Tensor | None:
     return torch.tensor([i for i, text in enumerate(texts) if "\n" in text])
 
 
-def load(name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, **init_kwargs):
-    """A model with one output a response or a token; its head is new where the checkpoint has none. Adapters are merged."""
+def first_layers(config, layers: int | None):
+    """The config of a model of the first so many layers; None: of all. Raises ValueError where there aren't so many."""
+    if layers is not None:
+        if not 1 <= layers <= config.num_hidden_layers:
+            raise ValueError(f"value_layers={layers}: the value model has {config.num_hidden_layers} layers: say 1 to that")
+        config = copy.deepcopy(config)
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
+    return config
+
+
+def load(
+    name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, layers: int | None = None, **init_kwargs
+):
+    """A model with one output a response or a token; its head is new where the checkpoint has none. Adapters are merged.
+
+    layers: keep the first so many; of an adapter's model all are kept.
+    """
     response = kind.level == "response"
     auto = AutoModelForSequenceClassification if response else AutoModelForTokenClassification
     if model_loading.is_adapter(name):
@@ -110,6 +128,7 @@ def load(name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, **in
     )
     config.classifier_dropout = 0.0  # 0.1 where the config says nothing, which would make each token's score noisy
     config.pad_token_id = tokenizer.pad_token_id
+    config = first_layers(config, layers)
     return auto.from_pretrained(name, config=config, trust_remote_code=trust_remote_code, **init_kwargs)
 
 
