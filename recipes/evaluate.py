@@ -71,7 +71,12 @@ def main(
     k = evaluation.samples or (1 if training_args.temperature == 0 else 4)
     rows_k = rows.select([i for i in range(len(rows)) for _ in range(k)])
     completions = sampler.sample(
-        model, tokenizer, rows_k["prompt"], sampler.generation_of(training_args), evaluation.batch_size, training_args.seed
+        model,
+        tokenizer,
+        rows_k["prompt"],
+        sampler.generation_of(training_args),
+        evaluation.batch_size,
+        training_args.seed,
     )
 
     scores = grades(completions, rows_k, reward_funcs)

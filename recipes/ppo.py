@@ -27,8 +27,16 @@ from recipes.grpo import sampling_problems
 from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_of
 from recipes.preflight.entry import start
-from recipes.shared import arguments, curves, dataset_rows, model_loading, reward_models, run_folder, tracking
-from recipes.shared import vllm_options
+from recipes.shared import (
+    arguments,
+    curves,
+    dataset_rows,
+    model_loading,
+    reward_models,
+    run_folder,
+    tracking,
+    vllm_options,
+)
 from recipes.shared.ppo_trainer import KLBound, PPOConfig, PPOTrainer
 from recipes.shared.run_config import RunConfig, unknown_choices
 from recipes.shared.terminal import refusing
@@ -169,14 +177,19 @@ def check_models(args: PPORecipe, tokenizer, model_args: ModelConfig, training_a
                 f"reward_model={args.reward_model!r} has another tokenizer than {model_args.model_name_or_path!r}: "
                 f"{max(1, len(different))} tokens differ{first}; train it from a model of the policy's family"
             )
-    value_from, trust = args.value_model or args.reward_model or model_args.model_name_or_path, training_args.trust_remote_code
+    value_from, trust = (
+        args.value_model or args.reward_model or model_args.model_name_or_path,
+        training_args.trust_remote_code,
+    )
     try:
         config = AutoConfig.from_pretrained(value_from, trust_remote_code=trust)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"value_model={value_from!r}: no such model can be loaded ({reason})") from error
     if args.value_model and config.vocab_size < len(tokenizer):
-        raise ValueError(f"value_model={args.value_model!r} knows {config.vocab_size} tokens, the policy {len(tokenizer)}")
+        raise ValueError(
+            f"value_model={args.value_model!r} knows {config.vocab_size} tokens, the policy {len(tokenizer)}"
+        )
     reward_models.first_layers(config, args.value_layers)
 
 

@@ -176,7 +176,12 @@ def sample_on(
     for at in range(part.groups, len(rows), part.step):
         repeated = rows.select([i for i in range(at, min(at + part.step, len(rows))) for _ in range(samples)])
         completions = by.sample(
-            model, tokenizer, repeated["prompt"], sampler.generation_of(training_args), batch_size, training_args.seed + at
+            model,
+            tokenizer,
+            repeated["prompt"],
+            sampler.generation_of(training_args),
+            batch_size,
+            training_args.seed + at,
         )
         if PartialState().is_main_process:
             scores = grades(completions, repeated, reward_funcs)

@@ -289,7 +289,9 @@ def ppo(folder, prompts, policy, ref, value, scores: dict, then=lambda: None, **
         value_model=value,
         reward_funcs=lambda completions, **_: [scores.get(c[-1:], 0.0) for c in completions],
         args=PPOConfig(
-            **{"output_dir": str(folder), "max_steps": epochs, "num_ppo_epochs": 1, "save_strategy": "no"} | QUIET | config,
+            **{"output_dir": str(folder), "max_steps": epochs, "num_ppo_epochs": 1, "save_strategy": "no"}
+            | QUIET
+            | config,
             **{"per_device_train_batch_size": len(prompts), "kl_coef": 0.0, "max_grad_norm": 0.0, "logging_steps": 1},
         ),
         train_dataset=Dataset.from_dict({"prompt": prompts}),
@@ -462,7 +464,9 @@ def test_what_the_steps_of_a_reward_model_are_paid(tmp_path, dense, step_return,
         model=bigram(CHAIN),
         value_model=head({}),
         reward_funcs=reward,
-        args=PPOConfig(str(tmp_path), **ONE_STEP | {"kl_coef": 0.0, "gamma": 0.0, "num_ppo_epochs": 1, "save_strategy": "no"}),
+        args=PPOConfig(
+            str(tmp_path), **ONE_STEP | {"kl_coef": 0.0, "gamma": 0.0, "num_ppo_epochs": 1, "save_strategy": "no"}
+        ),
         train_dataset=Dataset.from_dict({"prompt": ["x"] * 4}),
         processing_class=tokenizer(),
     )

@@ -171,10 +171,10 @@ def test_a_template_that_begins_the_thoughts_fails_with_the_mend(untrained, tmp_
 
 
 def test_what_a_recipe_refuses_of_a_launch_fails(monkeypatch):
-    monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
-    fsdp = Launch.of_file("accelerate_configs/fsdp2.yaml")
-    report = look("--config", "recipes/configs/ppo/tiny.yaml", "--use_cpu", "false", recipe="ppo", launch=fsdp)
-    assert "FSDP" in found(report, "fail")["keys"] and "ACCELERATE_USE_FSDP" not in os.environ
+    monkeypatch.delenv("ACCELERATE_USE_DEEPSPEED", raising=False)
+    zero3 = Launch.of_file("accelerate_configs/zero3.yaml")
+    report = look("--config", "recipes/configs/ppo/tiny.yaml", "--use_cpu", "false", recipe="ppo", launch=zero3)
+    assert "ZeRO-3" in found(report, "fail")["keys"] and "ACCELERATE_USE_DEEPSPEED" not in os.environ
 
 
 @pytest.mark.parametrize("engine", ["zero2", "zero3"])

@@ -64,7 +64,16 @@ assert left == [module for module, *_ in commands] and not torch.distributed.is_
 """
 LORA = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "5e-3")
 LORA += ("--lora_dropout", "0")  # it is 0.05 in TRL, and each process drops other parts
-PPO = ("--num_ppo_epochs", "3", "--num_mini_batches", "1", "--kl_coef", "0.05", "--value_learning_rate", "1e-3")  # checkpoint-2 is within a batch
+PPO = (
+    "--num_ppo_epochs",
+    "3",
+    "--num_mini_batches",
+    "1",
+    "--kl_coef",
+    "0.05",
+    "--value_learning_rate",
+    "1e-3",
+)  # checkpoint-2 is within a batch
 # what each run adds to the recipe's tiny config, and rows a step: SFT accumulates gradients, the first three clip them
 RUNS = {
     "grpo": ("grpo", 32, ("--dataset_options", "{digits: 1}", "--max_completion_length", "24")),
@@ -130,7 +139,11 @@ def history(folder: Path) -> list[dict]:
 def assert_same(folder: Path, reference: Path) -> None:
     """Loss, gradient norm and reward of each step, and the model that is saved."""
     ours, theirs = history(folder), history(reference)
-    keys = [k for k in ("loss", "grad_norm", "reward", "rewards/accuracies", "accuracy", "loss/value_avg", "objective/kl") if k in theirs[0]]
+    keys = [
+        k
+        for k in ("loss", "grad_norm", "reward", "rewards/accuracies", "accuracy", "loss/value_avg", "objective/kl")
+        if k in theirs[0]
+    ]
     assert len(ours) == len(theirs) == 5 and {"loss", "grad_norm"} <= set(keys)
     for key in keys:
         values = [[row[key] for row in rows if key in row] for rows in (ours, theirs)]
@@ -175,7 +188,16 @@ def test_killed_and_continued_under_zero_3(zero3, run):
     assert all(torch.equal(killed[key], left_alone[key]) for key in killed)
 
 
-@pytest.mark.parametrize("run, name", [("grpo", "model"), ("ppo", "model"), ("reward_model", "model"), ("lora", "adapter_model"), ("lora_ppo", "adapter_model")])
+@pytest.mark.parametrize(
+    "run, name",
+    [
+        ("grpo", "model"),
+        ("ppo", "model"),
+        ("reward_model", "model"),
+        ("lora", "adapter_model"),
+        ("lora_ppo", "adapter_model"),
+    ],
+)
 def test_what_zero_3_saves_is_whole(base, one, zero3, run, name):
     """No empty shards, every weight there, the reward model's head too; all of them have moved."""
     ours, theirs = (load_file(folder / run / f"{name}.safetensors") for folder in (zero3, one))

@@ -102,7 +102,9 @@ def test_a_reward_model_pays_its_own_return(base, ppo_arguments, tmp_path, monke
 
     def paid(self, mask):
         rewards = of_tokens(self, mask)
-        earned.extend((row.sum().item(), (row != 0).sum().item(), int(n)) for row, n in zip(rewards, mask.sum(1), strict=True))
+        earned.extend(
+            (row.sum().item(), (row != 0).sum().item(), int(n)) for row, n in zip(rewards, mask.sum(1), strict=True)
+        )
         return rewards
 
     monkeypatch.setattr(reward_models.ModelReward, "__call__", spy)

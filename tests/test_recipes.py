@@ -294,7 +294,7 @@ import transformers
 from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerState, TrainerCallback
 
-moment = sys.argv.pop(1)
+moment, recipe = sys.argv.pop(1), sys.argv.pop(1)
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -332,23 +332,29 @@ wrap(*{
     "state": (TrainerState, "save_to_json", in_state),
     "last save": (Trainer, "save_model", in_last_save),
 }[moment])
-sys.argv[0] = "recipes/grpo.py"
-runpy.run_module("recipes.grpo", run_name="__main__")
+sys.argv[0] = f"recipes/{recipe}.py"
+runpy.run_module(f"recipes.{recipe}", run_name="__main__")
 """
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(base, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    done = launch(base, folder)
-    assert done.returncode == 0, done.stderr
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    for recipe in ("grpo", "ppo"):
+        done = launch(recipe, base, folder / recipe)
+        assert done.returncode == 0, done.stderr
     return folder
 
 
-def launch(base, folder, *argv, killed_at=None):
-    """A GRPO run of 12 steps, five an epoch, as a separate process; it checkpoints every 4 steps and keeps the last 2."""
-    start = ["-m", "recipes.grpo"] if killed_at is None else ["-c", KILLER, killed_at]
-    command = [sys.executable, *start, "--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", base]
+# five passes over each batch: every checkpoint is between two of them
+PPO = ("--num_mini_batches", "1", "--num_ppo_epochs", "5", "--kl_coef", "0.05", "--logging_steps", "1")
+
+
+def launch(recipe, base, folder, *argv, killed_at=None):
+    """A run of 12 steps, five an epoch, as a separate process; it checkpoints every 4 steps and keeps the last 2."""
+    start = ["-m", f"recipes.{recipe}"] if killed_at is None else ["-c", KILLER, killed_at, recipe]
+    config = ["--config", f"recipes/configs/{recipe}/tiny.yaml", *(PPO if recipe == "ppo" else ())]
+    command = [sys.executable, *start, *config, "--model_name_or_path", base, "--held_out", "0"]
     command += [
         "--dataset_options",
         "{digits: 1}",
@@ -363,25 +369,33 @@ def launch(base, folder, *argv, killed_at=None):
     return forked.run(command)
 
 
-@pytest.mark.parametrize("moment, last_whole", [("step", 8), ("optimizer", 4), ("state", 4), ("last save", 12)])
-def test_a_killed_run_ends_with_the_same_weights(base, uninterrupted, tmp_path, moment, last_whole):
+@pytest.mark.parametrize(
+    "recipe, moment, last_whole",
+    [
+        *(("grpo", "step", 8), ("grpo", "optimizer", 4), ("grpo", "state", 4), ("grpo", "last save", 12)),
+        *(("ppo", "step", 8), ("ppo", "optimizer", 4)),
+    ],
+)
+def test_a_killed_run_ends_with_the_same_weights(recipe, base, uninterrupted, tmp_path, moment, last_whole):
     folder = tmp_path / "run"
-    assert launch(base, folder, killed_at=moment).returncode == -signal.SIGKILL
+    assert launch(recipe, base, folder, killed_at=moment).returncode == -signal.SIGKILL
     assert not (folder / "summary.json").exists()
-    refused = launch(base, folder)
+    refused = launch(recipe, base, folder)
     assert refused.returncode == 2 and "--resume_from_checkpoint true" in refused.stderr
 
-    resumed = launch(base, folder, "--resume_from_checkpoint", "true")
+    resumed = launch(recipe, base, folder, "--resume_from_checkpoint", "true")
     assert resumed.returncode == 0, resumed.stderr
     assert f"checkpoint-{last_whole}\n" in resumed.stdout
-    expected = weights(uninterrupted)
-    assert weights(folder).keys() == expected.keys()
-    assert all(torch.equal(v, expected[k]) for k, v in weights(folder).items())
+    for where in ("", *(["checkpoint-12/value_model"] if recipe == "ppo" else [])):
+        ours, expected = weights(folder / where), weights(uninterrupted / recipe / where)
+        assert ours.keys() == expected.keys() and all(torch.equal(v, expected[k]) for k, v in ours.items())
 
-    a, b = ([(row["step"], row["reward"]) for row in log_of(f) if "reward" in row] for f in (folder, uninterrupted))
+    a, b = (
+        [(row["step"], row["reward"]) for row in log_of(f) if "reward" in row] for f in (folder, uninterrupted / recipe)
+    )
     assert a == b
-    assert (folder / "completions.jsonl").read_text() == (uninterrupted / "completions.jsonl").read_text()
-    assert summary(folder)["curve"] == summary(uninterrupted)["curve"]
+    assert (folder / "completions.jsonl").read_text() == (uninterrupted / recipe / "completions.jsonl").read_text()
+    assert summary(folder)["curve"] == summary(uninterrupted / recipe)["curve"]
 
 
 # ---- Weights & Biases
@@ -452,11 +466,12 @@ def test_the_rewards_of_style_train_and_count_tokens_everywhere(recipe, base, tm
         *("--rewards", json.dumps({"math_answer": 0.0} | STYLE), "--per_device_train_batch_size", "64"),
         *("--reward_options", "{overlong: {max_length: 12, cache: 6}}"),
     ]
+    argv += ["--max_completion_length", "24"]
     if recipe == "grpo":
-        run_grpo(*argv, "--max_steps", "30", "--max_completion_length", "24", "--save_steps", "30")
+        run_grpo(*argv, "--max_steps", "30", "--save_steps", "30")
     else:
-        length = ("--response_length", "24", "--local_rollout_forward_batch_size", "64")
-        run_ppo(*argv, "--total_episodes", str(30 * 64), "--save_steps", "30", *length)
+        once = ("--num_mini_batches", "1", "--num_ppo_epochs", "2", "--logging_steps", "2")
+        run_ppo(*argv, "--max_steps", "60", "--save_steps", "60", *once)
     steps = [row for row in log_of(tmp_path / "run") if "reward" in row]
     lengths = [row["completions/mean_length"] for row in steps]
     assert sum(lengths[-5:]) < sum(lengths[:5]) - 5 * 4, "it learned to be short"

@@ -104,9 +104,7 @@ def test_a_reward_that_breaks_its_contract_ends_training_and_sampling_with_one_l
     sizes = [
         "--per_device_train_batch_size",
         "16",
-        "--local_rollout_forward_batch_size",
-        "16",
-        "--response_length",
+        "--max_completion_length",
         "8",
     ]
     ppo = ["--config", "recipes/configs/ppo/tiny.yaml", *argv, *sizes, "--output_dir", str(tmp_path / "ppo")]
@@ -158,12 +156,10 @@ def test_none_for_some_completions_is_counted_and_no_part_of_a_mean(base, write,
     sizes = [
         "--per_device_train_batch_size",
         "64",
-        "--local_rollout_forward_batch_size",
-        "64",
-        "--response_length",
+        "--max_completion_length",
         "24",
     ]
-    argv = [*argv[2:], "--held_out", "0", "--total_episodes", "64", *sizes, "--output_dir", str(tmp_path / "ppo")]
+    argv = [*argv[2:], "--held_out", "0", "--max_steps", "4", *sizes, "--output_dir", str(tmp_path / "ppo")]
     run_ppo("--config", "recipes/configs/ppo/tiny.yaml", *argv)
     kept = [json.loads(line) for line in (tmp_path / "ppo" / "completions.jsonl").read_text().splitlines()]
     assert {row["rewards"]["mine"] for row in kept} <= {None, 0.0, 1.0}

@@ -52,7 +52,9 @@ def workload_of(config: RunConfig, found: Findings) -> Workload:
     sampled = config["generation_batch_size"] or config.launch.processes * per_device * (
         config["steps_per_generation"] or accumulation * (config["num_mini_batches"] or 1)
     )
-    value_config = model_config_of(config, "value_model") or model_config_of(config, "reward_model") or found.model_config
+    value_config = (
+        model_config_of(config, "value_model") or model_config_of(config, "reward_model") or found.model_config
+    )
     nested = memory.NF4_NESTED if config["use_bnb_nested_quant"] else memory.NF4
     vllm = config["vllm_mode"] if config["use_vllm"] else None
     vllm = "asleep" if vllm == "colocate" and config["vllm_enable_sleep_mode"] else vllm

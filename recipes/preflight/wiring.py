@@ -178,9 +178,7 @@ def usable(config: RunConfig, found: Findings) -> None:
     else:
         rows, counts = dataset_rows.usable_pairs(found.rows, tokenizer, limit)
     prompts = [len(ids) for ids in dataset_rows.prompt_ids(rows["prompt"], tokenizer)]
-    columns = [
-        rows[c] for c in ("completion", "chosen", "rejected") if c in rows.column_names and not sampled
-    ]
+    columns = [rows[c] for c in ("completion", "chosen", "rejected") if c in rows.column_names and not sampled]
     answers = [
         max(map(len, ids)) for ids in zip(*(dataset_rows.completion_ids(c, tokenizer) for c in columns), strict=True)
     ]

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib
+import inspect
 import keyword
 import sys
 import types
@@ -221,7 +222,7 @@ def _describe(c: type) -> str:
     if not _is_ours(c):
         return f"Every field of {c.__module__.split('.')[0]}'s {c.__name__} is a key too."
     hints = typing.get_type_hints(c)
-    ours = {name for base in c.__mro__ if _is_ours(base) for name in base.__dict__.get("__annotations__", {})}
+    ours = {name for base in c.__mro__ if _is_ours(base) for name in inspect.get_annotations(base)}
     lines = []
     for f in [f for f in dataclasses.fields(c) if f.name in ours]:
         default = "required" if _is_required(f) else f"default {f.default!r}"

@@ -5,7 +5,6 @@ earns, generalised advantage estimation (1506.02438), the clipped value loss, an
 module, so that one optimizer, one wrapper (DDP, ZeRO) and one checkpoint hold both.
 """
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -252,7 +251,9 @@ class PPOTrainer(ResumableGRPOTrainer):
         for group in optimizer.param_groups:
             policy = [p for p in group["params"] if id(p) not in of_value]
             value = [p for p in group["params"] if id(p) in of_value]
-            groups += [group | {"params": policy}] * bool(policy) + [group | {"params": value, "lr": rate}] * bool(value)
+            groups += [group | {"params": policy}] * bool(policy) + [group | {"params": value, "lr": rate}] * bool(
+                value
+            )
         optimizer.param_groups[:] = groups
         return optimizer
 

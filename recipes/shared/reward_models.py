@@ -100,7 +100,9 @@ def first_layers(config, layers: int | None):
     """The config of a model of the first so many layers; None: of all. Raises ValueError where there aren't so many."""
     if layers is not None:
         if not 1 <= layers <= config.num_hidden_layers:
-            raise ValueError(f"value_layers={layers}: the value model has {config.num_hidden_layers} layers: say 1 to that")
+            raise ValueError(
+                f"value_layers={layers}: the value model has {config.num_hidden_layers} layers: say 1 to that"
+            )
         config = copy.deepcopy(config)
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
@@ -108,9 +110,7 @@ def first_layers(config, layers: int | None):
     return config
 
 
-def load(
-    name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, layers: int | None = None, **init_kwargs
-):
+def load(name: str, kind: Kind, tokenizer, trust_remote_code: bool = False, layers: int | None = None, **init_kwargs):
     """A model with one output a response or a token; its head is new where the checkpoint has none. Adapters are merged.
 
     layers: keep the first so many; of an adapter's model all are kept.
@@ -172,9 +172,7 @@ class ModelReward:
 
     def __call__(self, prompts: list, completion_ids: list[list[int]], **_) -> list[float]:
         prompts = dataset_rows.prompt_ids(prompts, self.tokenizer)
-        returns, self.steps = score(
-            self.model, self.kind, self.ends_line, prompts, completion_ids, self.batch_size
-        )
+        returns, self.steps = score(self.model, self.kind, self.ends_line, prompts, completion_ids, self.batch_size)
         return returns
 
     def at_steps(self, mask: torch.Tensor) -> torch.Tensor:

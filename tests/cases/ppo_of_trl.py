@@ -29,11 +29,21 @@ CASES = {
     "full": {"gamma": 0.9, "lam": 0.8, "completions": LONG},
     # some end before: TRL pays them one position behind the end token, with a value of its own, which adds up to the same for
     # gamma = lambda = 1 alone
-    "ended": {"gamma": 1.0, "lam": 1.0, "completions": [c[: 1 + i % 5] + [1] * (i % 5 < 4) for i, c in enumerate(LONG)]},
+    "ended": {
+        "gamma": 1.0,
+        "lam": 1.0,
+        "completions": [c[: 1 + i % 5] + [1] * (i % 5 < 4) for i, c in enumerate(LONG)],
+    },
 }
 SETTINGS = {"kl_coef": 0.1, "vf_coef": 0.3, "cliprange_value": 0.05, "num_ppo_epochs": 2}
 QUIET = {"use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False, "disable_tqdm": True}
-QUIET |= {"save_strategy": "no", "lr_scheduler_type": "constant", "temperature": 1.0, "optim": "sgd", "learning_rate": 0.5}
+QUIET |= {
+    "save_strategy": "no",
+    "lr_scheduler_type": "constant",
+    "temperature": 1.0,
+    "optim": "sgd",
+    "learning_rate": 0.5,
+}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -98,7 +108,12 @@ def of_trl(completions: list[list[int]], gamma: float, lam: float) -> dict:
 
     def whiten(values, mask, shift_mean=True):
         there, white = sys._getframe(1).f_locals, original(values, mask, shift_mean)
-        for name, rows in (("advantages", values), ("whitened", white), ("returns", there["returns"]), ("kl", there["kl"])):
+        for name, rows in (
+            ("advantages", values),
+            ("whitened", white),
+            ("returns", there["returns"]),
+            ("kl", there["kl"]),
+        ):
             found[name] = {i: [round(x, 7) for x in rows[k][mask[k]].tolist()] for k, i in enumerate(order)}
         means.clear()  # those of whitening itself
         return white
