@@ -111,6 +111,7 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, con
         tokenizer = model_loading.tokenizer_of(model_args, training_args)
         check_models(args, tokenizer, model_args, training_args)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
+        dataset_rows.refuse_too_few(len(rows), training_args.generation_batch_size // training_args.num_generations)
         held_out = HeldOut(args, reward_funcs, tokenizer, training_args, model_args, generation_of(training_args))
         checkpoint = run_folder.open_run(training_args, config)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import forked
 import pytest
 import yaml
-from conftest import REPO
+from conftest import REPO, run_grpo
 
 from recipes import check
 from recipes.check import recipe_of
@@ -168,6 +168,17 @@ def test_a_template_that_begins_the_thoughts_fails_with_the_mend(untrained, tmp_
         assert "golds earn 1, junk and silence 0" in found(report, "pass")["reward think_format"]
     else:
         assert failing in failed["prompt"]
+
+
+def test_fewer_rows_than_a_batch_of_prompts_are_refused_by_check_and_run(untrained, tmp_path, capsys):
+    """TRL drops what doesn't fill a batch, and a run of nothing would end at step 0 without an error."""
+    argv = ["--config", TINY, "--model_name_or_path", untrained, "--dataset_options", "{digits: 1}"]
+    argv += ["--per_device_train_batch_size", "276", "--num_generations", "4", "--held_out", "0", "--report_to", "none"]
+    said = "68 rows are fewer than the 69 prompts"
+    assert said in found(look(*argv), "fail")["lengths"]
+    with pytest.raises(SystemExit):
+        run_grpo(*argv, "--output_dir", str(tmp_path / "run"))
+    assert said in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_what_a_recipe_refuses_of_a_launch_fails(monkeypatch):
@@ -360,6 +371,7 @@ def test_lora_is_estimated_in_every_recipe(recipe, untrained):
         "--dataset_options",
         "{digits: 1, rows: 40}" if recipe in ("sft", "reward_model", "dpo") else "{digits: 1}",
     ]
+    argv += ["--num_mini_batches", "1"] if recipe == "ppo" else []
     lora = ("--use_peft", "true", "--lora_target_modules", "all-linear", "--lora_r", "4")
     full, adapted = look(*argv, recipe=recipe), look(*argv, *lora, recipe=recipe)
     assert not found(full, "fail") and not found(adapted, "fail")

@@ -155,7 +155,7 @@ def test_none_for_some_completions_is_counted_and_no_part_of_a_mean(base, write,
     assert 0 < log_of(tmp_path / "run")[0]["rewards/mine/mean"] < 1
     sizes = [
         "--per_device_train_batch_size",
-        "64",
+        "16",
         "--max_completion_length",
         "24",
     ]

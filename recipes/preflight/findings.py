@@ -25,6 +25,7 @@ class Findings:
     rows: object = None
     reward_funcs: dict = field(default_factory=dict)
     total_rows: int = 0
+    prompts: int = 0  # sampled together: grpo, ppo
     steps: int = 0
     workload: object = None  # what the memory is estimated of, and the Estimate
     estimate: object = None

@@ -68,10 +68,12 @@ def batch(config: RunConfig, found: Findings) -> None:
         steps = config["steps_per_generation"] or accumulation
         sampled = config["generation_batch_size"] or n * per_device * steps
         updates = sampled // total * (config["num_iterations"] or 1)
+        found.prompts = sampled // group
         text += f"; sampled together: {sampled} = {sampled // group} prompts x a group of {group}, for {updates} step"
         text += "s" * (updates > 1)
     elif config.recipe == "ppo":
         epochs, minibatches, group = config["num_ppo_epochs"], config["num_mini_batches"], config["num_generations"]
+        found.prompts = total * minibatches // group
         text += f"; sampled together: {total * minibatches}" + f", {group} a prompt" * (group > 1)
         text += f", for {epochs} epoch{'s' * (epochs > 1)} of {minibatches} mini-batch{'es' * (minibatches > 1)}"
     found.say("pass", "batch", text)
@@ -184,6 +186,7 @@ def usable(config: RunConfig, found: Findings) -> None:
     ]
     found.lengths = max(prompts), config["max_completion_length"] if sampled else max(answers)
     found.rows = rows
+    dataset_rows.refuse_too_few(found.total_rows * len(rows) // counts["rows"], found.prompts)
     share = 1 - len(rows) / counts["rows"]
     text = f"prompts of {min(prompts)} to {max(prompts)} tokens, half of them up to {median(prompts):.0f}"
     text += f"; answers up to {max(answers)}" if answers and not sampled else ""

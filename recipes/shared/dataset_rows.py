@@ -93,6 +93,15 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
     )
 
 
+def refuse_too_few(rows: int, prompts: int) -> None:
+    """Raises ValueError where a batch takes more prompts than there are: TRL drops what doesn't fill one, and ends at step 0."""
+    if rows < prompts:
+        raise ValueError(
+            f"{rows} rows are fewer than the {prompts} prompts that are sampled together, so that no batch would be full and "
+            "nothing trained: lower per_device_train_batch_size, or add rows"
+        )
+
+
 def reward_columns(rows: datasets.Dataset) -> dict[str, list]:
     """What a reward gets of each row in addition to its completion: the columns, and `prompts`, as TRL's trainers pass them."""
     kept = [c for c in rows.column_names if c not in ("prompt", "completion", "unreadable")]
