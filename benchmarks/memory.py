@@ -154,7 +154,9 @@ def measure(case, model: str, tiny: str, folder: Path) -> dict:
 
     name = f"{recipe}-{engine}-{kind}-{abs(hash(extra)) % 997}"
     module = ["-m", f"recipes.{recipe}"]
-    least = 4 if recipe == "grpo" else 1  # a group; more would count logits of the whole vocabulary to the floor
+    least = {"grpo": 4, "ppo": 2}.get(
+        recipe, 1
+    )  # a group; more would count logits of the whole vocabulary to the floor
     floor = peak_mib([*start, *module, *arguments(tiny, least, 4, f"{name}-tiny")], folder / f"{name}-tiny.log")
     full = arguments(model, batch, completion, name)
     measured = peak_mib([*start, *module, *full], folder / f"{name}.log") - floor

@@ -16,6 +16,7 @@ Run: python -m recipes.ppo --config recipes/configs/ppo/tiny.yaml [--key value .
      accelerate launch --config_file accelerate_configs/zero2.yaml -m recipes.ppo --config recipes/configs/ppo/<run>.yaml
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,6 +54,7 @@ REFUSED = {
     "multi_objective_aggregation": "it is for groups; rewards are added by their weights",
     "use_liger_kernel": "its loss knows no values",
 }
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches")
 
 
 @dataclass(kw_only=True)
@@ -86,6 +88,9 @@ def problems(config: RunConfig) -> Iterator[str]:
     yield from vllm_options.stop_problems(config)
     for key in [key for key in REFUSED if key in config.given]:
         yield f"{key}={config.given[key]!r}: {REFUSED[key]}: leave {key} out"
+    sizes = (config.launch.processes, *(config[key] for key in BATCH))
+    if math.prod(sizes) == 1:
+        yield f"one completion is no batch to compare in: raise one of {', '.join(BATCH)}"
     for key in ("reward_model", "value_model"):
         if config[key] and config.launch.sharding == "zero3" and model_loading.is_adapter(config[key]):
             yield (

@@ -300,6 +300,7 @@ def test_every_refused_key_is_tried():
         (["--num_generations", "5"], ["num_generations=5 does not divide the 32 completions", "that does is 4"]),
         (["--num_generations", "0"], ["num_generations=0 does not divide the 32 completions", "that does is 1"]),
         (["--per_device_train_batch_size", "128"], ["68 rows are fewer than the 128 prompts", "nothing trained"]),
+        (["--per_device_train_batch_size", "1"], ["one completion is no batch", "num_mini_batches"]),
         (["--value_layers", "4"], ["value_layers=4: the value model has 3 layers"]),
         (["--kl_bound", "10"], ["kl_bound=10.0", "kl_coef is 0"]),
         (["--total_episodes", "64"], ["total_episodes is an unknown key"]),

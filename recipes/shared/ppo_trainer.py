@@ -5,6 +5,7 @@ earns, generalised advantage estimation (1506.02438), the clipped value loss, an
 module, so that one optimizer, one wrapper (DDP, ZeRO) and one checkpoint hold both.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,8 +50,9 @@ class PPOConfig(GRPOConfig):
         self.num_iterations, self.beta, self.loss_type = self.num_ppo_epochs, self.kl_coef, "dapo"
         self.steps_per_generation = self.num_mini_batches * self.gradient_accumulation_steps
         completions = self.num_generations
-        if completions == 1:  # GRPOConfig asks for a group; whatever divides the batch will do
-            self.num_generations = max(2, self.per_device_train_batch_size * self.steps_per_generation)
+        if completions == 1:  # GRPOConfig asks for a group that divides the batch: the batch itself
+            processes = int(os.environ.get("WORLD_SIZE", "1"))
+            self.num_generations = processes * self.per_device_train_batch_size * self.steps_per_generation
         super().__post_init__()
         self.num_generations = completions
 
