@@ -347,7 +347,8 @@ def uninterrupted(base, tmp_path_factory):
 
 
 # five passes over each batch: every checkpoint is between two of them
-PPO = ("--num_mini_batches", "1", "--num_ppo_epochs", "5", "--kl_coef", "0.05", "--logging_steps", "1")
+PPO = ("--num_mini_batches", "1", "--num_ppo_epochs", "5", "--logging_steps", "1")
+PPO += ("--kl_coef", "0.05", "--kl_bound", "99")
 
 
 def launch(recipe, base, folder, *argv, killed_at=None):

@@ -104,6 +104,7 @@ class PPOTrainer(ResumableGRPOTrainer):
     def __init__(self, *args, value_model, **kwargs):
         super().__init__(*args, **kwargs)
         self._wanted = self._reading = False
+        self.kl = 0.0  # of the last rollout, nats a completion
         if self.args.disable_dropout:
             disable_dropout_in_model(value_model)
         if self.args.gradient_checkpointing:
@@ -212,7 +213,7 @@ class PPOTrainer(ResumableGRPOTrainer):
         learnable = mask * ~self._here(self._rewards).isnan().all(1, keepdim=True)
         advantages = advantages_of(rewards, values, learnable, self.args.gamma, self.args.lam)
         returns = advantages + values
-        explained = 1 - advantages[learnable > 0].var() / returns[learnable > 0].var()
+        explained = 1 - advantages[learnable > 0].var() / returns[learnable > 0].var().clamp(min=1e-8)
         self._note("val/explained_variance", explained[None])
         advantages = whitened(advantages, learnable, self.accelerator)
         return rollout | {"values": values, "returns": returns, "advantages": advantages}

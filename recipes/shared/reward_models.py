@@ -139,7 +139,7 @@ def score(model, kind: Kind, ends_line, prompts: list[list[int]], completions: l
     Padded on the right as in training, so that a score never depends on the batch. Each process does all that it is given.
     """
     returns, steps = [], []
-    pad = getattr(model, "module", model).config.pad_token_id  # behind DeepSpeed's engine, which has a config of its own
+    pad = getattr(model, "module", model).config.pad_token_id  # DeepSpeed's engine has a config of its own
     for start in range(0, len(prompts), batch_size):
         batch = list(zip(prompts, completions, strict=True))[start : start + batch_size]
         rows = [torch.tensor(p + c) for p, c in batch]
