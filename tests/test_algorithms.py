@@ -394,6 +394,23 @@ def test_the_kl_penalty_of_ppo(tmp_path):
     assert run.steps[0]["objective/kl"] == near(mean)
 
 
+@pytest.mark.trains
+def test_a_completion_that_no_reward_can_judge_teaches_nothing(tmp_path):
+    """x's a b <eos> has no reward: advantages of 0, and no part in the whitening of y's c d c, which is the one of it alone.
+
+    gamma = lambda = 1 and values of 0.25: y's advantages are 1 - 0.25 = 0.75 at each token, whose deviation is 0, so that whitened
+    they are 0 as well. With kl_coef 0 nothing else is paid, and x's returns are its values.
+    """
+    policy, value = bigram(CHAIN), head(dict.fromkeys(WORDS, 0.25))
+    run = ppo(
+        *(tmp_path, ["x", "y"], policy, bigram(CHAIN), value, {"b": None, "c": 1.0}),
+        **{"max_completion_length": 3, "gamma": 1.0, "lam": 1.0},
+    )
+    assert run.advantages == {"x": near([0, 0, 0]), "y": near([0.75, 0.75, 0.75])}
+    assert run.whitened == {"x": near([0, 0, 0]), "y": near([0, 0, 0])}
+    assert run.steps[0]["reward"] == near(1)
+
+
 def two_choices(p: float) -> dict[str, dict[str, float]]:
     return {q: {"a": p, "b": 1 - p} for q in STARTS[:16]} | {q: {"c": p, "d": 1 - p} for q in STARTS[16:]}
 

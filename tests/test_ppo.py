@@ -266,6 +266,14 @@ def test_a_value_model_of_another_size_trains(base, ppo_arguments, tmp_path):
     assert summary(tmp_path / "run")["steps"] == 4
 
 
+def test_a_value_model_of_fewer_layers(ppo_arguments, tmp_path):
+    run_ppo(*ppo_arguments, "--value_layers", "1", "--max_steps", "2", "--save_steps", "2")
+    kept = load_file(tmp_path / "run" / "checkpoint-2" / "value_model" / "model.safetensors")
+    assert {name.split(".")[2] for name in kept if ".layers." in name} == {"0"} and "score.weight" in kept
+    policy = load_file(tmp_path / "run" / "model.safetensors")
+    assert {name.split(".")[2] for name in policy if ".layers." in name} == {"0", "1", "2"}
+
+
 def test_the_run_ends_at_its_kl_bound(ppo_arguments, tmp_path, capsys):
     argv = ("--kl_coef", "0.05", "--kl_bound", "0.01", "--max_steps", "200", "--learning_rate", "2e-3")
     run_ppo(*ppo_arguments, *argv)

@@ -1,4 +1,4 @@
-"""GRPO's completions by vLLM, through TRL's own options: which of them can't work together, or would silently do nothing.
+"""Completions of GRPO and PPO by vLLM, through TRL's own options: which of them can't work together, or would silently do nothing.
 
 colocate: vLLM runs inside each training process and shares its GPU. server: the completions come from a vLLM of its own, on
 other GPUs or another node, to which the trainer sends its weights after every step:
