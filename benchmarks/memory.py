@@ -154,9 +154,8 @@ def measure(case, model: str, tiny: str, folder: Path) -> dict:
 
     name = f"{recipe}-{engine}-{kind}-{abs(hash(extra)) % 997}"
     module = ["-m", f"recipes.{recipe}"]
-    least = {"grpo": 4, "ppo": 2}.get(
-        recipe, 1
-    )  # a group; more would count logits of the whole vocabulary to the floor
+    # a group, or a batch; more would count logits of the whole vocabulary to the floor
+    least = {"grpo": 4, "ppo": 2}.get(recipe, 1)
     floor = peak_mib([*start, *module, *arguments(tiny, least, 4, f"{name}-tiny")], folder / f"{name}-tiny.log")
     full = arguments(model, batch, completion, name)
     measured = peak_mib([*start, *module, *full], folder / f"{name}.log") - floor

@@ -69,9 +69,8 @@ def recipe_of(path: str | None) -> str:
             r: {f.name for c in classes_of(import_module(f"recipes.{r}").main) for f in fields(c)} for r in TRAINING
         }
         fitting = [recipe for recipe in TRAINING if keys <= known[recipe]]
-        fitting = [
-            r for r in fitting if not any(known[other] < known[r] for other in fitting)
-        ]  # ppo has all keys of grpo
+        # ppo has all keys of grpo
+        fitting = [r for r in fitting if not any(known[other] < known[r] for other in fitting)]
     if len(fitting) != 1:
         what = f"fits {' and '.join(fitting)}" if fitting else "fits no recipe"
         raise ValueError(f"config={path!r} {what} by its keys: say --recipe, one of {', '.join(TRAINING)}")

@@ -72,7 +72,7 @@ class PPORecipe(arguments.RewardArgs):
         default=None, metadata={"help": "what the value model starts from; null: the reward model, or else the policy"}
     )
     value_layers: int | None = field(
-        default=None, metadata={"help": "the value model has its first so many layers alone; null: all"}
+        default=None, metadata={"help": "how many of its first layers the value model keeps; null: all"}
     )
     kl_bound: float | None = field(
         default=None, metadata={"help": "nats a completion: the run ends after the first batch over it"}
@@ -90,7 +90,7 @@ def problems(config: RunConfig) -> Iterator[str]:
         yield f"{key}={config.given[key]!r}: {REFUSED[key]}: leave {key} out"
     sizes = (config.launch.processes, *(config[key] for key in BATCH))
     if math.prod(sizes) == 1:
-        yield f"one completion is no batch to compare in: raise one of {', '.join(BATCH)}"
+        yield f"one completion is no batch, and advantages are compared within one: raise one of {', '.join(BATCH)}"
     for key in ("reward_model", "value_model"):
         if config[key] and config.launch.sharding == "zero3" and model_loading.is_adapter(config[key]):
             yield (
@@ -105,7 +105,7 @@ def problems(config: RunConfig) -> Iterator[str]:
     if config["rewards"] and not config["reward_model"] and not any(config["rewards"].values()):
         yield "every reward has weight 0 and there is no reward_model: nothing to learn from"
     if config["kl_bound"] is not None and config["kl_coef"] == 0:
-        yield f"kl_bound={config['kl_bound']}: kl_coef is 0, so there is no reference to be bound to: say kl_coef: 1.0e-3"
+        yield f"kl_bound={config['kl_bound']}: kl_coef is 0, so no reference is loaded to measure the KL to: say kl_coef: 1.0e-3"
 
 
 def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, config: RunConfig) -> None:
@@ -183,12 +183,9 @@ def check_models(args: PPORecipe, tokenizer, model_args: ModelConfig, training_a
                 f"reward_model={args.reward_model!r} has another tokenizer than {model_args.model_name_or_path!r}: "
                 f"{max(1, len(different))} tokens differ{first}; train it from a model of the policy's family"
             )
-    value_from, trust = (
-        args.value_model or args.reward_model or model_args.model_name_or_path,
-        training_args.trust_remote_code,
-    )
+    value_from = args.value_model or args.reward_model or model_args.model_name_or_path
     try:
-        config = AutoConfig.from_pretrained(value_from, trust_remote_code=trust)
+        config = AutoConfig.from_pretrained(value_from, trust_remote_code=training_args.trust_remote_code)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"value_model={value_from!r}: no such model can be loaded ({reason})") from error

@@ -144,7 +144,6 @@ def sampling_memory(work: Workload, models: list, pure) -> Counter:
     if work.vllm:
         parts = Counter()  # in its own memory, or on other devices
     if work.sharding in ("zero3", "fsdp"):
-        parts["gathered"] = sum(
-            bytes_of(work, model) for model in models
-        )  # the complete ones, to sample from, or to send to vLLM
+        # the complete models, to sample from, or to send to vLLM
+        parts["gathered"] = sum(bytes_of(work, model) for model in models)
     return parts

@@ -34,7 +34,10 @@ class PPOConfig(GRPOConfig):
 
     num_generations: int = field(default=1, metadata={"help": "completions a prompt"})
     kl_coef: float = field(
-        default=0.05, metadata={"help": "of the KL to the reference in each token's reward; 0: there is no reference"}
+        default=0.05,
+        metadata={
+            "help": "times the KL to the reference is subtracted from each token's reward; 0: no reference is loaded"
+        },
     )
     gamma: float = field(default=1.0, metadata={"help": "discount"})
     lam: float = field(default=0.95, metadata={"help": "lambda of generalised advantage estimation"})
@@ -178,7 +181,7 @@ class PPOTrainer(ResumableGRPOTrainer):
         """What each token earns, (B, T), but for the KL: a step what its reward model gives it, the last token all the rest."""
         rows, last = torch.arange(len(mask), device=mask.device), (mask.sum(1).long() - 1).clamp(min=0)
         rewards, weights = torch.zeros_like(mask), self.reward_weights.to(mask.device)
-        of_completions = self._here(self._rewards).nan_to_num()  # a None is no reward
+        of_completions = self._here(self._rewards).nan_to_num()  # None earns nothing
         for i, reward in enumerate(self.reward_funcs):
             if isinstance(reward, reward_models.ModelReward) and reward.dense:
                 rewards += weights[i] * reward.at_steps(mask)
@@ -254,10 +257,8 @@ class PPOTrainer(ResumableGRPOTrainer):
         for group in optimizer.param_groups:
             policy = [p for p in group["params"] if id(p) not in of_value]
             value = [p for p in group["params"] if id(p) in of_value]
-            groups += [group | {"params": policy}] * bool(policy) + [group | {"params": value, "lr": rate}] * bool(
-                value
-            )
-        optimizer.param_groups[:] = groups
+            groups += [group | {"params": policy}, group | {"params": value, "lr": rate}]
+        optimizer.param_groups[:] = [group for group in groups if group["params"]]
         return optimizer
 
     # what is kept: the policy, as any engine loads it; in a checkpoint the value model too, in a folder of its own
