@@ -25,7 +25,7 @@ lint: $(VENV)/.built
 setup: $(VENV)/.built
 
 $(VENV)/.built: setup.cfg constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@echo "== building $(VENV) with $$($(PYTHON) --version): once, some minutes and some GB of downloads"
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --progress-bar off --editable '.[dev]' --constraint constraints.txt

@@ -78,8 +78,11 @@ def main(args: Merge, _config: RunConfig) -> None:
     if lost > WARN_FROM:
         say(f"{dtype} rounds {lost:.0%} of what the adapter changes away: say --dtype float32 to keep it")
     model = model.merge_and_unload().to(dtype)
-    for settings in (model.config, model.generation_config):  # for engines that don't go by the tokenizer
-        settings.eos_token_id, settings.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    # for engines that don't go by the tokenizer
+    model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    ends = model_loading.end_tokens(tokenizer, model.generation_config)
+    model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
     # written to another folder and then renamed: output_dir exists only when it is complete
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a merge that was killed

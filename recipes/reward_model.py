@@ -81,7 +81,7 @@ def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads."""
     yield from arguments.training_problems(config)
     for key in ("eos_token", "chat_template_path", "pad_to_multiple_of"):
-        if config[key] is not None:
+        if config[key] not in (None, "auto"):
             yield f"{key}={config[key]!r}: this recipe takes the tokenizer as it is, and pads to the longest"
     if config["segments"] and config["step_unit"] == "line":
         yield "segments: cuts fall in the middle of lines, which then end nowhere: leave it out"

@@ -24,6 +24,7 @@ from transformers import (
     Qwen2ForTokenClassification,
 )
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from recipes.shared import reward_models
 from recipes.shared.ppo_trainer import PPOConfig, PPOTrainer
@@ -300,6 +301,7 @@ def ppo(folder, prompts, policy, ref, value, scores: dict, then=lambda: None, **
     )
     trainer.args.kl_coef = trainer.beta = kl_coef  # it would load the reference from a folder
     trainer.ref_model = ref
+    add_fused_lm_head(ref)
     trainer.train()
     (kept,) = trainer._buffered_inputs
     asked = [WORDS[row[0]] for row in kept["prompt_ids"]]

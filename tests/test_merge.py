@@ -203,4 +203,5 @@ def test_engines_that_do_not_go_by_the_tokenizer_get_its_end_token(adapter, tmp_
     tokenizer.save_pretrained(tmp_path / "adapter")
     run_merge("--model_name_or_path", str(tmp_path / "adapter"), "--output_dir", str(tmp_path / "merged"))
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    assert model.config.eos_token_id == model.generation_config.eos_token_id == 30
+    declared = AutoModelForCausalLM.from_pretrained(adapter).generation_config.eos_token_id
+    assert model.config.eos_token_id == 30 and model.generation_config.eos_token_id == [30, declared]

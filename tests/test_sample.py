@@ -387,7 +387,8 @@ def vllm_engine(monkeypatch):
     class LLM(SimpleNamespace):
         def generate(self, prompts, each, **rest):
             asked.append((prompts, each, rest))
-            one = [SimpleNamespace(token_ids=ids, finish_reason=why) for ids, why in answers]
+            end = each[0].stop_token_ids[0]
+            one = [SimpleNamespace(token_ids=ids, finish_reason=why, stop_reason=end) for ids, why in answers]
             return [SimpleNamespace(outputs=[one[i % 2]]) for i in range(len(prompts))]
 
     vllm, request = ModuleType("vllm"), ModuleType("vllm.lora.request")

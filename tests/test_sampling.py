@@ -39,6 +39,19 @@ def test_temperature_0_is_the_likeliest_token_each_time(base, tmp_path, capsys):
         assert ids[len(prompt) :] == completion.ids
 
 
+def test_every_end_token_that_a_model_declares_ends_a_completion(base):
+    """As in TRL's trainers: a model's turns may end with another token than its tokenizer's end token."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    greedy = sampler.generation_config(24, 0.0)
+    [whole] = sampler.sample(model, tokenizer, ["What is 7 + 8?\n"], greedy, 1, seed=0)
+    also = whole.ids[3]
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, also]
+    [cut] = sampler.sample(model, tokenizer, ["What is 7 + 8?\n"], greedy, 1, seed=0)
+    assert cut.ids == whole.ids[: whole.ids.index(also) + 1] and cut.finished
+    model.generation_config.eos_token_id = also
+    assert sampler.sample(model, tokenizer, ["What is 7 + 8?\n"], greedy, 1, seed=0) == [cut]
+
+
 def test_greedy_evaluation_and_sampling_take_one_completion_a_prompt(base, tmp_path, capsys):
     argv = ["--config", TINY, "--model_name_or_path", base, "--dataset_options", "{digits: 1}", "--temperature", "0"]
     argv += ["--max_completion_length", "24", "--problems", "8"]

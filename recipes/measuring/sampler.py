@@ -31,6 +31,12 @@ def generation_config(max_completion_length: int, temperature: float = 1.0, **se
     return GenerationConfig(do_sample=True, max_new_tokens=max_completion_length, temperature=temperature, **settings)
 
 
+def completion(ids: list[int], ends: list[int], tokenizer) -> Completion:
+    """What was sampled, up to the first end token."""
+    length = next((i for i, token in enumerate(ids, 1) if token in ends), None)
+    return Completion(tokenizer.decode(ids[:length], skip_special_tokens=True), ids[:length], length is not None)
+
+
 def generation_of(training_args) -> GenerationConfig:
     """How a GRPO or PPO run samples its completions."""
     return generation_config(
@@ -62,7 +68,8 @@ def sample(
 ) -> list[Completion]:
     """One completion a prompt, in their order; the processes of a launch share the work, and all get all of it."""
     generation = GenerationConfig.from_dict(generation.to_dict())
-    generation.pad_token_id, generation.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    ends = model_loading.end_tokens(tokenizer, model.generation_config)
+    generation.pad_token_id, generation.eos_token_id = tokenizer.pad_token_id, ends
     set_seed(seed + PartialState().process_index)
     done = []
     with PartialState().split_between_processes(dataset_rows.prompt_ids(prompts, tokenizer)) as mine:
@@ -71,8 +78,5 @@ def sample(
             inputs = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
             with torch.inference_mode():
                 ids = model.generate(**inputs, generation_config=generation)[:, inputs["input_ids"].shape[1] :]
-            for row in ids.tolist():
-                finished = tokenizer.eos_token_id in row
-                row = row[: row.index(tokenizer.eos_token_id) + 1] if finished else row
-                done.append(Completion(tokenizer.decode(row, skip_special_tokens=True), row, finished))
+            done += [completion(row, ends, tokenizer) for row in ids.tolist()]
     return gather_object(done)

@@ -1,14 +1,13 @@
 """One training step of each trainer's own loss, and the sampling before it: peak live bytes, measured on fake tensors."""
 
+import contextlib
 from collections import Counter
-from types import SimpleNamespace
 from unittest import mock
 
 import torch
 from torch.nn import functional as F
-from trl import GRPOTrainer
-from trl.trainer.sft_trainer import _CHUNKED_LM_HEAD_CHUNK_SIZE, _chunk
-from trl.trainer.utils import entropy_from_logits, selective_log_softmax
+from trl.kernels import chunked_logprob
+from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
 
 from recipes.preflight.model_shapes import Live, Workload, bytes_of
 
@@ -27,7 +26,7 @@ def training_memory(work: Workload, models: list, pure) -> Counter:
             parameter.grad = None
 
     hooks = [p.register_post_accumulate_grad_hook(arrived) for p in trainable]
-    with live:
+    with live, kernels(work):
         for model in models:
             for p in model.parameters():
                 live.add(p, "weights")
@@ -55,58 +54,62 @@ def sequence(work: Workload, rows: int, length: int) -> tuple[torch.Tensor, torc
     return ids, torch.ones(rows, 1, length, length, dtype=torch.bool).tril()
 
 
-def outputs(work: Workload, model, ids, mask, **kwargs) -> torch.Tensor:
-    """Logits as the trainer gets them: Accelerate turns autocast's outputs to float32."""
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **kwargs).logits
-    return logits.float() if torch.is_autocast_enabled("cpu") else logits
+def log_probs(work: Workload, model, ids, mask) -> torch.Tensor:
+    """Of the completions' tokens, as TRL's fused head makes them: no logits but those of a tile of tokens and vocabulary."""
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    # on a GPU only the tokens that have a label are scored, and kernels fold a tile where torch makes copies of it
+    scored = hidden[:, :-1] if work.on_cpu else hidden[:, -work.completion - 1 : -1].clone()
+    scored, head = scored.reshape(-1, hidden.shape[-1]), model.get_output_embeddings()
+    labels = torch.ones(len(scored), dtype=torch.long)
+    of_head = (
+        scored,
+        head.weight,
+        head.bias,
+        labels,
+        1.0,
+        _CHUNKED_LOGPROB_CHUNK_SIZE,
+        None,
+        1.0,
+        OUTPUTS[work.recipe],
+    )
+    return chunked_logprob.ChunkedLogProbFunction.apply(*of_head)[0]
+
+
+# what each trainer asks of the fused head beside log-probabilities
+OUTPUTS = {"sft": ("entropy", "is_top1"), "dpo": ("entropy", "mean_logits", "is_top1")} | dict.fromkeys(
+    ("grpo", "ppo"), ("entropy",)
+)
+
+
+@contextlib.contextmanager
+def kernels(work: Workload):
+    """On a GPU a tile is folded, and a product added, in place."""
+    if work.on_cpu:
+        yield
+        return
+    nothing = {name: lambda *args, **kwargs: None for name in ("_forward_tile", "_backward_tile", "_addmm_fp32")}
+    with mock.patch.multiple(chunked_logprob, **nothing):
+        yield
 
 
 def grpo_loss(work: Workload, models: list) -> torch.Tensor:
     """PPO's too, whose value model reads along."""
     ids, mask = sequence(work, work.batch, work.prompt + work.completion)
-    values = []
-
-    def model(**inputs):
-        inputs.pop("use_cache"), inputs.pop("input_ids"), inputs.pop("attention_mask")
-        logits = outputs(work, models[0], ids, mask, **inputs)
-        values.extend(scores(model, ids, mask) for model in models[1:])
-        return SimpleNamespace(logits=logits)
-
-    def one_chunk(logits, chunk_size=128):
-        """TRL's, on the first chunk: the others take the same memory one after the other, and minutes at 5,000 tokens."""
-        entropy_from_logits(logits.reshape(-1, logits.shape[-1])[:chunk_size], chunk_size)
-        return logits.new_zeros(logits.shape[:-1])
-
-    of_trainer = SimpleNamespace(model_kwarg_keys={"logits_to_keep"}, temperature=1.0, _entropy_bonus_enabled=False)
-    logps = GRPOTrainer._get_per_token_logps_and_entropies
-    with mock.patch("trl.trainer.grpo_trainer.entropy_from_logits", one_chunk):
-        logps = logps(of_trainer, model, ids, mask, work.completion, compute_entropy=True)[0]
-        return logps.mean() + sum(value.mean() for value in values)
+    logps = log_probs(work, models[0], ids, mask)
+    return logps.mean() + sum(scores(model, ids, mask).float().mean() for model in models[1:])
 
 
 def sft_loss(work: Workload, models: list) -> torch.Tensor:
-    """TRL's chunked_nll: the head is applied to so many tokens at a time, and once more in the backward pass."""
     ids, mask = sequence(work, work.batch, work.prompt + work.completion)
-    backbone, head = models[0].get_decoder(), models[0].get_output_embeddings()
-    hidden = backbone(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    chosen = hidden[:, -work.completion :].reshape(-1, hidden.shape[-1])
-    loss = 0.0
-    for chunk in chosen.split(_CHUNKED_LM_HEAD_CHUNK_SIZE):
-        labels = torch.ones(len(chunk), dtype=torch.long)
-        arguments = (chunk, head.weight, None, labels, 1.0, None)
-        loss = loss + torch.utils.checkpoint.checkpoint(_chunk, *arguments, use_reentrant=False)[0]
-    return loss
+    return log_probs(work, models[0], ids, mask).mean()
 
 
 def dpo_loss(work: Workload, models: list) -> torch.Tensor:
     ids, mask = sequence(work, 2 * work.batch, work.prompt + work.completion)
-    logits = outputs(work, models[0], ids, mask)[:, :-1]
-    logps = selective_log_softmax(logits, ids[:, 1:])
+    logps = log_probs(work, models[0], ids, mask)
     with torch.no_grad():
-        reference = outputs(work, models[0], ids, mask)[:, :-1]
-        selective_log_softmax(reference, ids[:, 1:])
-        for answers in logits.detach().chunk(2):  # their means are logged, over completions
-            answers[:, -work.completion :].clone().mean()
+        log_probs(work, models[0], ids, mask)  # of the reference
     return logps.mean()
 
 
@@ -138,7 +141,7 @@ def sampling_memory(work: Workload, models: list, pure) -> Counter:
         for p in model.parameters():
             live.add(p, "weights")
         ids, mask = sequence(work, rows, work.prompt)
-        logits = outputs(work, model, ids, mask, logits_to_keep=1)[:, -1].float()
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1).logits[:, -1].float()
         F.softmax(logits, dim=-1)
     parts = without(live.peak, "weights") + Counter(kv_cache=cache)
     if work.vllm:

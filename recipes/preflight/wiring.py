@@ -153,10 +153,13 @@ def template(config: RunConfig, found: Findings) -> None:
         turn = found.tokenizer.apply_chat_template(
             [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], tokenize=False
         )
-        if found.tokenizer.eos_token not in turn.rpartition("a")[2]:
+        revision, trust = config["model_revision"] or "main", config["trust_remote_code"] or False
+        declared = model_loading.generation_config_of(config["model_name_or_path"], revision, trust)
+        ends = found.tokenizer.convert_ids_to_tokens(model_loading.end_tokens(found.tokenizer, declared))
+        if not any(token in turn.rpartition("a")[2] for token in ends):
             found.say(
-                "warn", "prompt", f"{end}; the template doesn't end a turn with the tokenizer's end token "
-                f"{found.tokenizer.eos_token!r}: sampling goes only by that token"
+                "warn", "prompt", f"{end}; the template doesn't end a turn with any of the end tokens of tokenizer and model, "
+                f"{', '.join(map(repr, ends))}: sampling goes only by those"
             )  # fmt: skip
             return
     found.say("pass", "prompt", end)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from peft import inject_adapter_in_model
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 from trl import get_peft_config
 
 
@@ -62,6 +62,22 @@ def pad_apart(tokenizer, pad_token: str | None) -> None:
             f"the tokenizer pads with its end token {tokenizer.eos_token!r}, so that the end would be taken for padding: set "
             f"pad_token to a token that no text holds, of {', '.join(spare[-8:]) or 'the vocabulary'}"
         )
+
+
+def end_tokens(tokenizer, generation_config) -> list[int]:
+    """Every token that ends a completion, as TRL's trainers have it: the tokenizer's, and those that the model declares."""
+    declared = generation_config.eos_token_id
+    declared = [] if declared is None else [declared] if isinstance(declared, int) else declared
+    return [tokenizer.eos_token_id, *(token for token in declared if token != tokenizer.eos_token_id)]
+
+
+def generation_config_of(model: str, revision: str = "main", trust_remote_code: bool = False) -> GenerationConfig:
+    """What the model says of its sampling, in generation_config.json or else in config.json."""
+    try:
+        return GenerationConfig.from_pretrained(model, revision=revision)
+    except OSError:
+        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
+        return GenerationConfig.from_model_config(config)
 
 
 def model_init_kwargs(model_args) -> dict:

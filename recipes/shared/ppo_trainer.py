@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
-from transformers.utils import ModelOutput
 from trl import GRPOConfig
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
-from trl.trainer.utils import disable_dropout_in_model
+from trl.trainer.utils import FusedCausalLMOutput, disable_dropout_in_model
 
 from recipes.shared import reward_models
 from recipes.shared.grpo_trainer import ResumableGRPOTrainer
@@ -61,11 +60,9 @@ class PPOConfig(GRPOConfig):
 
 
 @dataclass
-class PolicyOutput(ModelOutput):
-    """What the trainer reads of the policy's output, and the values, without which DDP would take their weights for unused."""
+class PolicyOutput(FusedCausalLMOutput):
+    """With the values, without which DDP would take their weights for unused."""
 
-    logits: torch.Tensor | None = None
-    aux_loss: torch.Tensor | None = None
     token_values: torch.Tensor | None = None
 
 
@@ -147,7 +144,7 @@ class PPOTrainer(ResumableGRPOTrainer):
     def _read_values(self, module, args, kwargs, output):
         if self._reading:
             self._values.append(self._values_at(kwargs["input_ids"], kwargs["attention_mask"]))
-            output = PolicyOutput(logits=output.logits, aux_loss=output.get("aux_loss"), token_values=self._values[-1])
+            output = PolicyOutput(**output, token_values=self._values[-1])
         return output
 
     def _values_at(self, input_ids, attention_mask):

@@ -18,6 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl.extras.profiling import ProfilingContext
 
 from recipes.shared import run_folder
+from rewards._text import text_of
 
 WANDB_REACH_S = 5.0
 WANDB_TABLE_EVERY = 10  # logged steps: each addition to an incremental table is a file and an artifact of its own
@@ -144,8 +145,8 @@ class Rollouts(TrainerCallback):
         self.latest = [
             {
                 "step": state.global_step,
-                "prompt": logs["prompt"][i],
-                "completion": logs["completion"][i],
+                "prompt": _in_words(logs["prompt"][i]),
+                "completion": text_of(logs["completion"][i]),
                 "rewards": {name: _finite(values[i]) for name, values in logs["rewards"].items()},
             }
             | ({"advantage": round(logs["advantages"][i], 4)} if logs["advantages"] else {})
@@ -209,6 +210,11 @@ class WandbConfig(TrainerCallback):
             import wandb
 
             wandb.config.update(self.settings, allow_val_change=True)
+
+
+def _in_words(prompt: str | list[dict]) -> str:
+    """A prompt as text; of a chat, its turns."""
+    return prompt if isinstance(prompt, str) else "\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
 
 
 def _finite(value: float | None) -> float | None:
