@@ -5,11 +5,16 @@ and micro-step, accumulated, 8 sampled together on each device by transformers, 
 that cost ever more, under which the peak leaves a tenth of the device free, and that peak in GB; + what is offloaded to the
 machine's own memory, for each device. A figure alone is that of single_gpu or multi_gpu.
 
+With --long: the peak of GRPO and DPO on one GPU at 8,192 tokens, a sequence (GRPO) or a pair (DPO) at a time, and the most tokens,
+in steps of 1,024, that fit.
+
 Run: python benchmarks/what_fits.py [--sizes 0.5B 7B] [--trained LoRA]    (all of them: many minutes)
+     python benchmarks/what_fits.py --long --sizes 1.5B 7B
 """
 
 import argparse
 import functools
+import itertools
 import sys
 
 import torch
@@ -55,30 +60,49 @@ def config(size: str) -> Qwen2Config:
     )
 
 
-@functools.cache
-def peak_gb(size: str, kind: str, processes: int, name: str) -> tuple[float, float]:
-    """Of a device, and of a machine's memory for each device."""
-    sharding, offloaded, _ = LAUNCHES[name]
+def workload(size: str, kind: str, **settings) -> Workload:
     adapter = LoraConfig(r=16, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
-    work = Workload(
-        recipe="grpo",
+    return Workload(
         config=config(size),
-        prompt=512,
-        completion=1024,
         batch=1,
-        accumulation=8,
-        sampled=8,
         # frozen weights lose nothing in bfloat16
         dtype=torch.float32 if kind == "full" else torch.bfloat16,
         amp=torch.bfloat16,
         peft_config=None if kind == "full" else adapter,
         quantized=memory.NF4_NESTED if kind == "QLoRA" else None,
         checkpointing=True,
-        sharding=sharding,
-        processes=processes,
-        **offloaded,
+        **settings,
     )
-    found = memory.estimate(work)
+
+
+@functools.cache
+def long_gb(recipe: str, size: str, kind: str, tokens: int) -> float:
+    """Of one GPU, while it trains on sequences of so many tokens, of which 1,024 are the prompt's; vLLM samples elsewhere."""
+    settings = {"prompt": 1024, "completion": tokens - 1024, "vllm": "server", "reference": recipe == "dpo"}
+    return memory.estimate(workload(size, kind, recipe=recipe, sampled=1, **settings)).peak / 1e9
+
+
+def longest(recipe: str, size: str, kind: str, gigabytes: float) -> int:
+    """The most tokens that leave a tenth of the GPU free, in steps of 1,024; 0: not 2,048 of them."""
+
+    def fits(steps: int) -> bool:
+        return long_gb(recipe, size, kind, 1024 * steps) <= (1 - FREE) * gigabytes
+
+    most, too_many = 1, 2
+    while too_many <= 128 and fits(too_many):
+        most, too_many = too_many, 2 * too_many
+    while too_many - most > 1:
+        middle = (most + too_many) // 2
+        most, too_many = (middle, too_many) if fits(middle) else (most, middle)
+    return 1024 * most if most > 1 else 0
+
+
+@functools.cache
+def peak_gb(size: str, kind: str, processes: int, name: str) -> tuple[float, float]:
+    """Of a device, and of a machine's memory for each device."""
+    sharding, offloaded, _ = LAUNCHES[name]
+    settings = {"prompt": 512, "completion": 1024, "accumulation": 8, "sampled": 8} | offloaded
+    found = memory.estimate(workload(size, kind, recipe="grpo", sharding=sharding, processes=processes, **settings))
     print(size, kind, processes, name, f"{found.peak / 1e9:.1f}", file=sys.stderr, flush=True)
     return found.peak / 1e9, found.host / 1e9
 
@@ -98,7 +122,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--trained", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--long", action="store_true")
     args = parser.parse_args()
+    if args.long:
+        print(
+            "| | Qwen2.5 | trained | peak at 8,192 tokens, GB | longest on 24 GB | on 80 GB |\n|---|---|---|---|---|---|"
+        )
+        for recipe, size, kind in itertools.product(("grpo", "dpo"), args.sizes, args.trained):
+            peak, *most = long_gb(recipe, size, kind, 8192), *(longest(recipe, size, kind, gb) for gb in (24, 80))
+            cells = " | ".join(f"{tokens:,}" if tokens else "–" for tokens in most)
+            print(f"| {recipe} | {size} | {kind} | {peak:.0f} | {cells} |", flush=True)
+        return
     print("| Qwen2.5 | trained |", " | ".join(MACHINES), "|")
     print("|---|---|" + "---|" * len(MACHINES))
     for size in args.sizes:

@@ -2,7 +2,7 @@
 
 Give it the run's own YAML and the checkpoint to evaluate: a base model, a fine-tuned one, or a LoRA adapter. pass@1 is the
 share of right completions, averaged over `samples` a problem; its standard error is that of the problems' means, since
-samples of one problem aren't independent evidence.
+samples of one problem aren't independent evidence. vLLM samples where it is installed and can, as in recipes.sample.
 
 Run: python -m recipes.evaluate --config recipes/configs/grpo/tiny.yaml --model_name_or_path outputs/grpo-tiny [--json]
 """
@@ -55,7 +55,7 @@ def problems(config: RunConfig) -> Iterator[str]:
 
 
 def main(
-    evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, _config: RunConfig
+    evaluation: Evaluation, args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, config: RunConfig
 ) -> None:
     with refusing():
         if evaluation.output and (Path(evaluation.output).suffix != ".json" or Path(evaluation.output).exists()):
@@ -67,10 +67,12 @@ def main(
         tokenizer = model_loading.tokenizer_of(model_args, training_args, adapter=True)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
     began = time.perf_counter()
-    model = sampler.load_model(model_args, training_args)
+    engine = sampler.engine_for(model_args, training_args, config.given.get("use_vllm"))
+    by = sampler.of_engine(engine)
+    model = by.load_model(model_args, training_args)
     k = evaluation.samples or (1 if training_args.temperature == 0 else 4)
     rows_k = rows.select([i for i in range(len(rows)) for _ in range(k)])
-    completions = sampler.sample(
+    completions = by.sample(
         model,
         tokenizer,
         rows_k["prompt"],
@@ -87,6 +89,7 @@ def main(
         "template": args.template,
         "temperature": training_args.temperature,
         "seed": training_args.seed,
+        "engine": engine,
         "problems": len(rows),
         "samples": k,
         "left_out": {key: n for key, n in counts.items() if key != "rows"},
@@ -112,7 +115,8 @@ def main(
 def describe(found: dict) -> str:
     stderr = "" if found["stderr"] is None else f" ± {found['stderr']:.3f}"
     lines = [
-        f"{found['model']} on {found['dataset']} ({found['split']}): {found['problems']} problems x {found['samples']} samples",
+        f"{found['model']} on {found['dataset']} ({found['split']}): {found['problems']} problems x {found['samples']} samples, "
+        f"{found['engine']}",
         f"  pass@1           {found['accuracy']:.3f}{stderr}",
         f"  format rate      {found['format_rate']:.3f}",
         f"  mean length      {found['mean_length']:.1f} tokens",

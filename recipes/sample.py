@@ -16,7 +16,6 @@ Run: python -m recipes.sample --config recipes/configs/grpo/tiny.yaml --problems
 Then: python -m recipes.sft --config recipes/configs/sft/tiny.yaml --dataset outputs/traces.jsonl --held_out_dataset arithmetic
 """
 
-import importlib.util
 import json
 import time
 from collections.abc import Iterator
@@ -25,7 +24,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-import torch
 from accelerate import PartialState
 from trl import GRPOConfig, ModelConfig
 
@@ -98,7 +96,7 @@ def main(
             rows = rows.select(range(min(args.problems, len(rows))))
         tokenizer = model_loading.tokenizer_of(model_args, training_args, adapter=True)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, run.max_prompt_length)
-        engine = engine_for(model_args, training_args, config)
+        engine = sampler.engine_for(model_args, training_args, config.given.get("use_vllm"))
         settings = {k: v for k, v in config.given.items() if k not in ("output", "json", "keep", "accept", "most")}
         settings |= {"scored": sorted(reward_funcs), "engine": engine, "num_processes": config.launch.processes}
         samples = args.samples or (1 if training_args.temperature == 0 else 8)
@@ -146,16 +144,6 @@ def main(
     result(json.dumps(summary) if args.json else describe(summary))
 
 
-def engine_for(model_args: ModelConfig, training_args: GRPOConfig, config) -> str:
-    """vLLM where it is installed and can do what is asked: one process, a GPU, unquantised weights, an adapter in half precision."""
-    adapter = model_loading.is_adapter(model_args.model_name_or_path)
-    possible = torch.cuda.is_available() and PartialState().num_processes == 1 and not training_args.use_cpu
-    possible = possible and not (model_args.load_in_4bit or model_args.load_in_8bit)
-    possible = possible and not (adapter and model_args.dtype not in ("bfloat16", "float16"))
-    wanted = config.given.get("use_vllm") is not False
-    return "vllm" if wanted and possible and importlib.util.find_spec("vllm") else "transformers"
-
-
 def sample_on(
     part: PartialSamples,
     samples: int,
@@ -168,9 +156,7 @@ def sample_on(
     model_args,
 ) -> None:
     """Sample, score and keep the prompts that are not in `part` yet, some at a time, each time with another seed."""
-    by = sampler
-    if engine == "vllm":
-        from recipes.measuring import vllm_sampler as by
+    by = sampler.of_engine(engine)
     model = by.load_model(model_args, training_args)
     part.open()
     for at in range(part.groups, len(rows), part.step):

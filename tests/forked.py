@@ -8,6 +8,7 @@ tested of the start of Python itself uses subprocess.
 import atexit
 import contextlib
 import ctypes
+import importlib.util
 import multiprocessing
 import os
 import runpy
@@ -27,7 +28,8 @@ REPO = Path(__file__).resolve().parents[1]
 START, POPEN = subprocess.run, subprocess.Popen
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    [f"recipes.{name}" for name in ("sft", "dpo", "grpo", "ppo", "reward_model", "evaluate", "sample", "merge", "r1")]
+    ["vllm_on_cpu"] * (importlib.util.find_spec("vllm") is not None)
+    + [f"recipes.{name}" for name in ("sft", "dpo", "grpo", "ppo", "reward_model", "evaluate", "sample", "merge", "r1")]
     + ["recipes.preflight.questions", "matplotlib.figure", "transformers.models.qwen2.modeling_qwen2"]
     + ["accelerate.commands.launch", "torch.distributed.run"]
 )

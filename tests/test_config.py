@@ -1,9 +1,7 @@
 """A wrong configuration ends with one line, exit code 2, and before any model loads."""
 
-import configparser
 import dataclasses
 import importlib
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -217,16 +215,6 @@ def test_without_a_gpu_the_way_out_is_named(capsys, tmp_path):
     (tmp_path / "four.yaml").write_text(f"{REQUIRED}model_name_or_path: m\ntemplate: plain\n")
     assert "add use_cpu: true and bf16: false" in refused(capsys, lambda: read(config=tmp_path / "four.yaml"))
     read("--use_cpu", "true", config=tmp_path / "four.yaml")
-
-
-def test_the_extra_for_vllm_takes_the_transformers_that_everything_is_tested_with():
-    setup = configparser.ConfigParser()
-    setup.read(REPO / "setup.cfg")
-    pins, tested = (
-        dict(re.findall(r"^\s*([\w-]+)==([\w.]+)", text, re.MULTILINE))
-        for text in (setup["options.extras_require"]["vllm"], (REPO / "constraints.txt").read_text())
-    )
-    assert pins.keys() == {"vllm", "transformers"} and pins["transformers"] == tested["transformers"]
 
 
 def test_several_gpus_and_one_process_are_refused(capsys, monkeypatch):

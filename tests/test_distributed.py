@@ -64,6 +64,7 @@ assert left == [module for module, *_ in commands] and not torch.distributed.is_
 """
 LORA = ("--use_peft", "true", "--lora_r", "8", "--lora_target_modules", "all-linear", "--learning_rate", "5e-3")
 LORA += ("--lora_dropout", "0")  # it is 0.05 in TRL, and each process drops other parts
+LORA += ("--adam_epsilon", "1e-6")  # at 1e-8, gradients that are nothing but rounding make steps of some size
 PPO = (
     "--num_ppo_epochs",
     "3",

@@ -336,7 +336,7 @@ def test_a_part_of_another_engine_is_not_gone_on_with(arguments, tmp_path, capsy
     run_sample(*arguments, "--problems", "2", "--keep", "all", "--output", str(tmp_path / "whole.jsonl"))
     command = [sys.executable, "-c", KILLER, *arguments, "--problems", "2"]
     forked.run(command)
-    monkeypatch.setattr(sample, "engine_for", lambda *_: "vllm")
+    monkeypatch.setattr(sampler, "engine_for", lambda *_: "vllm")
     with pytest.raises(SystemExit) as ended:
         run_sample(*arguments, "--problems", "2")
     assert ended.value.code == 2 and "engine was 'transformers', is 'vllm'" in capsys.readouterr().err

@@ -1,5 +1,7 @@
-"""Completions sampled by transformers, with the settings of training."""
+"""Completions sampled by transformers, or where it is installed by vLLM, with the settings of training."""
 
+import importlib
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -47,6 +49,26 @@ def generation_of(training_args) -> GenerationConfig:
         min_p=training_args.min_p,
         repetition_penalty=training_args.repetition_penalty,
     )
+
+
+def engine_for(model_args: ModelConfig, training_args, use_vllm: bool | None) -> str:
+    """vllm where it is installed and can do what is asked, and use_vllm isn't False; else transformers.
+
+    It takes one process, on a device that this vLLM was built for, unquantised weights, and on a GPU an adapter in half precision.
+    """
+    adapter = model_loading.is_adapter(model_args.model_name_or_path)
+    half = model_args.dtype in ("bfloat16", "float16") or training_args.device.type == "cpu"
+    possible = PartialState().num_processes == 1 and not (model_args.load_in_4bit or model_args.load_in_8bit)
+    if use_vllm is False or not possible or (adapter and not half) or not find_spec("vllm"):
+        return "transformers"
+    from vllm.platforms import current_platform
+
+    return "vllm" if current_platform.device_type == training_args.device.type else "transformers"
+
+
+def of_engine(engine: str):
+    """The module whose load_model and sample are those of the engine."""
+    return importlib.import_module("recipes.measuring." + ("vllm_sampler" if engine == "vllm" else "sampler"))
 
 
 def load_model(model_args: ModelConfig, training_args):

@@ -26,7 +26,6 @@ class Engine:
         self.generation_config = model_loading.generation_config_of(base, revision or "main", trust)
         self.llm = vllm.LLM(
             model=base,
-            tokenizer=name,
             revision=revision,
             dtype=str(model_args.dtype or "auto"),
             trust_remote_code=trust,
@@ -55,6 +54,7 @@ def sample(
         min_p=generation.min_p or 0.0,
         repetition_penalty=generation.repetition_penalty if generation.repetition_penalty is not None else 1.0,
         stop_token_ids=ends,
+        detokenize=False,
         ignore_eos=True,  # else vLLM goes by the end tokens of the model's files alone
     )
     each = [settings.clone() for _ in prompts]
