@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 REPO = Path(__file__).resolve().parents[1]
 # freed blocks of more than 64 KiB go back to the system at once
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "2"}
-ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "TRL_EXPERIMENTAL_SILENCE": "1"}
+ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
 ENVIRONMENT |= {"PYTHONFAULTHANDLER": "1"}  # a process that is aborted says where
 LORA = "--use_peft true --lora_r 16 --lora_dropout 0.0 --lora_target_modules all-linear"
 KINDS = {"full": "", "LoRA": LORA, "QLoRA": f"{LORA} --load_in_4bit true --use_bnb_nested_quant true"}

@@ -12,12 +12,11 @@ if sys.argv[0] == "-m" and "--json" in sys.argv:
     RESULT = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 for name in ("bitsandbytes", "transformers.modeling_utils", "transformers.distributed.tensor_parallel"):
     logging.getLogger(name).setLevel(logging.ERROR)
 # DeepSpeed sets its own level on import, and says on standard output that it found no GPU
 logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
-# TRL 1.12 sets gradient_checkpointing itself, under the name that transformers 5 deprecates
+# TRL sets gradient_checkpointing itself, under the name that transformers 5 deprecates
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)

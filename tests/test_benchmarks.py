@@ -82,7 +82,7 @@ def test_memory(base):
 
 def test_what_fits():
     (line,) = re.findall(r"\| 0\.5B \| full \|.*", benchmark("what_fits", "--sizes", "0.5B", "--trained", "full"))
-    assert line == "| 0.5B | full | 11 | 11 | 13 | 13 |"
+    assert line == "| 0.5B | full | 9 | 9 | 11 | 11 |"
 
 
 def test_style_rewards(tmp_path):

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import forked
 import pytest
+import torch
 import yaml
 from conftest import REPO, run_grpo
+from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
 from recipes import check
 from recipes.check import recipe_of
-from recipes.preflight import perfect_answers
+from recipes.preflight import memory, perfect_answers
+from recipes.preflight.model_shapes import Workload
 from recipes.preflight.questions import examine
 from recipes.shared.launch import Launch
 from recipes.shared.run_config import TRAINING
@@ -378,3 +381,49 @@ def test_lora_is_estimated_in_every_recipe(recipe, untrained):
     assert adapted.estimate.trainable < full.estimate.trainable / 4
     parts = [report.estimate.moments["updating"].total() for report in (adapted, full)]
     assert parts[0] < parts[1]
+
+
+# github.com/huggingface/trl/releases/tag/v1.15.0: GiB at 8,192 tokens with gemma-3-1b in bfloat16, batch size 1, gradient
+# checkpointing, sdpa, on one GPU
+MEASURED_BY_TRL = {"grpo": 10.30, "dpo": 12.00, "sft": 8.87}
+
+
+@pytest.mark.parametrize("recipe", MEASURED_BY_TRL)
+def test_the_estimate_is_near_what_trl_measured_on_a_gpu(recipe):
+    shape = {"hidden_size": 1152, "intermediate_size": 6912, "num_hidden_layers": 26, "vocab_size": 262144}
+    shape |= {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256}
+    work = Workload(
+        recipe=recipe,
+        config=Gemma3TextConfig(**shape),
+        prompt=128,
+        completion=8064,
+        batch=1,
+        sampled=1,
+        dtype=torch.bfloat16,
+        checkpointing=True,
+        reference=recipe == "dpo",
+        vllm="server",
+    )
+    assert memory.estimate(work).peak / memory.GIB == pytest.approx(MEASURED_BY_TRL[recipe], rel=0.25)
+
+
+def test_vllm_in_the_trainer_has_to_hold_the_model_and_one_completion(untrained):
+    """Of the embedded base, one layer: 4 heads of 32 keys and 32 values, of 2 bytes, are 512 bytes a token."""
+    a_token = 512
+    weights = 2 * AutoModelForCausalLM.from_pretrained(untrained).num_parameters()
+    argv = ["--config", TINY, "--model_name_or_path", untrained, "--held_out", "0", "--use_vllm", "true"]
+    argv += ["--vllm_max_model_length", "512", "--vllm_gpu_memory_utilization", "0.5"]
+    just = 2 * (weights + 512 * a_token)
+    said = found(look(*argv, device_gb=(just + 10) / 1e9), "pass")["vLLM"]
+    assert "samples 1 of them at a time, of 32 a device" in said
+    failed = found(look(*argv, device_gb=(just - 10) / 1e9), "fail")["vLLM"]
+    assert "vllm_gpu_memory_utilization=0.5" in failed and "raise it to 0.56" in failed
+    assert "say --device_gb" in found(look(*argv), "pass")["vLLM"]
+    assert "vLLM" not in found(look(*argv, "--use_vllm", "false"), "pass")
+
+
+def test_a_correction_that_drops_long_completions_is_warned_of(untrained):
+    argv = ["--config", TINY, "--model_name_or_path", untrained, "--held_out", "0", "--use_vllm", "true"]
+    assert "say token_truncate" in found(look(*argv), "warn")["correction"]
+    for others in (("mode", "token_truncate"), ("correction", "false")):
+        assert "correction" not in found(look(*argv, f"--vllm_importance_sampling_{others[0]}", others[1]), "warn")

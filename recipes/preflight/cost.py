@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from trl import ModelConfig
 
 from recipes.preflight import memory
 from recipes.preflight.findings import Findings, Skipped, mixed_precision, model_config_of, need
-from recipes.preflight.model_shapes import Workload
+from recipes.preflight.model_shapes import Workload, kv_bytes, make
 from recipes.shared import model_loading
 from recipes.shared.reward_models import first_layers
 from recipes.shared.run_config import RunConfig
@@ -117,6 +117,40 @@ def fits(config: RunConfig, found: Findings) -> None:
     found.say("warn" if share > TIGHT else "pass", "memory", text)
 
 
+def engine(config: RunConfig, found: Findings) -> None:
+    """vLLM inside the trainer: whether its share of a device holds the model and the KV cache of what is sampled."""
+    if not config["use_vllm"] or config["vllm_mode"] != "colocate":
+        return
+    work, share = found.workload, config["vllm_gpu_memory_utilization"]
+    if work is None:
+        raise Skipped("the size of the model is not known")
+    with torch.device("meta"):
+        model = make(replace(work, peft_config=None, quantized=None), work.config, "causal")
+    tensor_parallel, text = config["vllm_tensor_parallel_size"], work.config.get_text_config()
+    half = 2  # bytes: vLLM's dtype is auto, which is half precision for a float32 model too
+    weights = half * sum(p.numel() for p in model.parameters()) / tensor_parallel
+    a_token = kv_bytes(text, half) / tensor_parallel
+    context = config["vllm_max_model_length"] or text.max_position_embeddings
+    least = weights + a_token * context
+    said = f"in each device vLLM has {weights / 1e9:.2f} GB of weights and, a completion of {context:,} tokens, "
+    said += f"{a_token * context / 1e9:.2f} GB of KV cache"
+    if (size := device_bytes(config, found)) is None:
+        found.say("pass", "vLLM", f"{said}, of vllm_gpu_memory_utilization={share:g} of the device; say --device_gb")
+        return
+    if least > share * size:
+        raise ValueError(
+            f"{said}: more than vllm_gpu_memory_utilization={share:g} of {size / 1e9:.0f} GB; raise it to "
+            f"{math.ceil(110 * least / size) / 100:g}, or lower vllm_max_model_length"
+        )
+    at_once = int((share * size - weights) / (a_token * context))
+    found.say(
+        "pass",
+        "vLLM",
+        f"{said}; with {share:g} of {size / 1e9:.0f} GB it samples {at_once:,} of them at a time, of {work.sampled:,} a device "
+        "(less what its kernels and CUDA graphs take)",
+    )
+
+
 def disk(config: RunConfig, found: Findings) -> None:
     if found.estimate is None:
         raise Skipped("the size of the model is not known")
@@ -140,4 +174,4 @@ def disk(config: RunConfig, found: Findings) -> None:
     found.say("pass", "disk", text)
 
 
-QUESTIONS = {"length": length_of_run, "memory": fits, "disk": disk}
+QUESTIONS = {"length": length_of_run, "memory": fits, "vLLM": engine, "disk": disk}

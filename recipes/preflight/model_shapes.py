@@ -109,6 +109,13 @@ def make(work: Workload, config, head: str):
     return model.train()
 
 
+def kv_bytes(config, width: int) -> int:
+    """The KV cache of one token, in bytes, of elements of so many; config: the text model's."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * head * width
+
+
 def make_fake(model) -> None:
     """Put tensors that claim to be on the CPU in place of a model's on the meta device, where autocast does nothing."""
     made = {}

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from trl.kernels import chunked_logprob
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
 
-from recipes.preflight.model_shapes import Live, Workload, bytes_of
+from recipes.preflight.model_shapes import Live, Workload, bytes_of, kv_bytes
 
 
 def training_memory(work: Workload, models: list, pure) -> Counter:
@@ -133,10 +133,8 @@ def sampling_memory(work: Workload, models: list, pure) -> Counter:
     model, config = models[0], models[0].config.get_text_config()
     live = Live(config.vocab_size)
     dtype = pure or work.amp or work.dtype
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     rows = work.sampled
-    cache = 2 * config.num_hidden_layers * heads * head * (work.prompt + work.completion) * rows * dtype.itemsize
+    cache = kv_bytes(config, dtype.itemsize) * (work.prompt + work.completion) * rows
     with torch.no_grad(), live, torch.autocast("cpu", work.amp, enabled=work.amp is not None and pure is None):
         for p in model.parameters():
             live.add(p, "weights")

@@ -90,6 +90,14 @@ def generation(config: RunConfig, found: Findings) -> None:
         )
     else:
         found.say("pass", "sampling", f"by vLLM {version('vllm')}, {config['vllm_mode']}")
+    mode = config["vllm_importance_sampling_mode"]
+    if config["use_vllm"] and config["vllm_importance_sampling_correction"] and mode.startswith("sequence"):
+        found.say(
+            "warn",
+            "correction",
+            f"vllm_importance_sampling_mode={mode!r} multiplies a completion's ratios of trainer to vLLM, which for long ones leave "
+            "every bound, so that they are dropped or cut to it: say token_truncate",
+        )
 
 
 def tokens(config: RunConfig, found: Findings) -> None:
