@@ -13,7 +13,9 @@ import pytest
 import torch
 import yaml
 from conftest import REPO, run_grpo
-from transformers import AutoModelForCausalLM, Gemma3TextConfig
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3TextConfig
+from trl.chat_template_utils import parse_response, qwen3_template
 
 from recipes import check
 from recipes.check import recipe_of
@@ -427,3 +429,39 @@ def test_a_correction_that_drops_long_completions_is_warned_of(untrained):
     assert "say token_truncate" in found(look(*argv), "warn")["correction"]
     for others in (("mode", "token_truncate"), ("correction", "false")):
         assert "correction" not in found(look(*argv, f"--vllm_importance_sampling_{others[0]}", others[1]), "warn")
+
+
+def test_a_tokenizer_by_which_thoughts_are_taken_out_of_completions_is_warned_of(untrained, tmp_path):
+    """As Gemma 4's does; what TRL hands to the rewards then has the answer alone."""
+    folder = with_template(untrained, tmp_path, CHATML)
+    argv = ["--config", TINY, "--model_name_or_path", folder, "--held_out", "0", "--template", "chat"]
+    assert "thoughts" not in found(look(*argv), "warn")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.response_template = qwen3_template
+    tokenizer.save_pretrained(folder)
+    ids = tokenizer("<think>a</think>b")["input_ids"]
+    assert parse_response(tokenizer, ids, prefix=tokenizer("1 + 1")["input_ids"])["content"] == "b"
+    assert "has a response_template" in found(look(*argv), "warn")["thoughts"]
+    assert "thoughts" not in found(look(*argv[:-2]), "warn"), "a base's prompts are text"
+
+
+def test_half_precision_weights_that_an_adapter_is_merged_into_at_every_step_are_warned_of(untrained):
+    """What the warning says, measured: after ten steps a float32 base is what it was, and a bfloat16 one is not."""
+    argv = ["--config", TINY, "--model_name_or_path", untrained, "--held_out", "0", "--use_peft", "true"]
+    argv += ["--lora_target_modules", "all-linear", "--use_vllm", "true", "--dtype"]
+    assert "frozen base drifts" in found(look(*argv, "bfloat16"), "warn")["precision"]
+    assert "precision" not in found(look(*argv, "float32"), "warn")
+    moved = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_pretrained(untrained, dtype=dtype)
+        model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+        weights = {name: p for name, p in model.named_parameters() if "base_layer" in name}
+        before = {name: p.clone() for name, p in weights.items()}
+        for _ in range(10):
+            for name, p in model.named_parameters():
+                if "lora_" in name:
+                    p.data += 1e-2 * torch.randn_like(p)
+            model.merge_adapter(), model.unmerge_adapter()
+        moved[dtype] = max((p - before[name]).abs().mean() / before[name].abs().mean() for name, p in weights.items())
+    assert moved[torch.float32] < 1e-6 and moved[torch.bfloat16] > 1e-3

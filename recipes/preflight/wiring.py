@@ -44,6 +44,11 @@ def precision(config: RunConfig, found: Findings) -> None:
             "warn", "precision", f"{text}: all weights are trained in {dtype}, where steps of less than a 256th of a weight "
             "are lost; say dtype: float32 and bf16: true, or train through DeepSpeed, which keeps a float32 copy"
         )  # fmt: skip
+    elif dtype in ("bfloat16", "float16") and config["use_peft"] and config["use_vllm"]:
+        found.say(
+            "warn", "precision", f"{text}: for vLLM, TRL adds the adapter to the weights and takes it out again at every step, which "
+            f"{dtype} rounds each time, so that the frozen base drifts; say dtype: float32 and bf16: true"
+        )  # fmt: skip
     elif config["load_in_4bit"] and dtype == "float32" and not config["use_cpu"]:
         found.say(
             "warn", "precision", f"{text}: 4-bit weights are computed with in float32, slowly; say dtype: bfloat16"
@@ -173,6 +178,19 @@ def template(config: RunConfig, found: Findings) -> None:
     found.say("pass", "prompt", end)
 
 
+def thoughts(config: RunConfig, found: Findings) -> None:
+    """TRL takes the thoughts out of a chat's completion where the tokenizer says how, and rewards read what is left."""
+    need(found, "tokenizer", "rows")
+    takes_apart = getattr(found.tokenizer, "response_template", None) is not None
+    if takes_apart and config.recipe in ("grpo", "ppo") and not isinstance(found.rows["prompt"][0], str):
+        found.say(
+            "warn",
+            "thoughts",
+            "the tokenizer has a response_template, by which TRL takes completions apart: rewards see the answer without its "
+            "thoughts, and think_format never finds any; take it out of a copy of its tokenizer_config.json",
+        )
+
+
 def usable(config: RunConfig, found: Findings) -> None:
     """Which rows the run would leave out, and how long the others are."""
     need(found, "tokenizer", "rows")
@@ -222,6 +240,7 @@ QUESTIONS = {
     "model": model_config,
     "rows": dataset,
     "prompt": template,
+    "thoughts": thoughts,
     "lengths": usable,
     "rewards": graded,
 }
