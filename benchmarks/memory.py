@@ -72,13 +72,13 @@ def cases():
     yield "grpo", "zero3", "full", grpo, 4, 32, BF16
 
 
-def write_rows(folder: Path, answer_tokens: int, tokenizer) -> dict[str, str]:
-    """Files of equal rows for each recipe, whose answers have so many tokens."""
+def write_rows(folder: Path, answer_tokens: int, tokenizer, question: str) -> dict[str, str]:
+    """Files of equal rows for each recipe, with this question, whose answers have so many tokens."""
     words = tokenizer.decode(tokenizer(" and then one more" * answer_tokens)["input_ids"][: answer_tokens - 1])
     shapes = {
-        "grpo": {"question": QUESTION, "answer": "so #### 11"},
-        "sft": {"prompt": QUESTION, "completion": f"<think>{words}</think><answer>11</answer>"},
-        "dpo": {"prompt": QUESTION, "chosen": words, "rejected": words[:-1] + "!"},
+        "grpo": {"question": question, "answer": "so #### 11"},
+        "sft": {"prompt": question, "completion": f"<think>{words}</think><answer>11</answer>"},
+        "dpo": {"prompt": question, "chosen": words, "rejected": words[:-1] + "!"},
     }
     shapes |= {"ppo": shapes["grpo"], "reward_model": shapes["dpo"]}
     paths = {}
@@ -146,17 +146,17 @@ def measure(case, model: str, tiny: str, folder: Path) -> dict:
     checkpointing = "" if "gradient_checkpointing" in extra else "--gradient_checkpointing false"
     bf16 = "" if BF16 in extra else "--bf16 false"
 
-    def arguments(name: str, batch: int, tokens: int, run: str) -> list[str]:
-        rows = write_rows(folder, tokens, tokenizer)[recipe]
+    def arguments(name: str, batch: int, tokens: int, run: str, question: str = QUESTION) -> list[str]:
+        rows = write_rows(folder, tokens, tokenizer, question)[recipe]
         own = ["--model_name_or_path", name, "--dataset", rows, "--output_dir", str(folder / run)]
         pad = "--pad_token <|endoftext|>" if recipe == "reward_model" else ""
         return own + f"{EVERY} {make(batch, tokens)} {KINDS[kind]} {checkpointing} {bf16} {pad} {extra}".split()
 
     name = f"{recipe}-{engine}-{kind}-{abs(hash(extra)) % 997}"
     module = ["-m", f"recipes.{recipe}"]
-    # a group, or a batch; more would count logits of the whole vocabulary to the floor
+    # a group, or a batch, and a question of one token; more would count logits of the whole vocabulary to the floor
     least = {"grpo": 4, "ppo": 2}.get(recipe, 1)
-    floor = peak_mib([*start, *module, *arguments(tiny, least, 4, f"{name}-tiny")], folder / f"{name}-tiny.log")
+    floor = peak_mib([*start, *module, *arguments(tiny, least, 4, f"{name}-tiny", "?")], folder / f"{name}-tiny.log")
     full = arguments(model, batch, completion, name)
     measured = peak_mib([*start, *module, *full], folder / f"{name}.log") - floor
     command = [sys.executable, "-m", "recipes.check", "--recipe", recipe, *launch, "--json", *full]
