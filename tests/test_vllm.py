@@ -58,6 +58,7 @@ def trained(base, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.xdist_group("of the trained")
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_grpo_learns_from_completions_of_vllm(trained, kind):
     log = [row for row in log_of(trained / kind) if "reward" in row]
@@ -108,6 +109,7 @@ def test_a_killed_run_goes_on_with_the_weights_of_its_checkpoint(base, tmp_path)
     assert max(row["sampling/sampling_logp_difference/mean"] for row in log) < 0.01
 
 
+@pytest.mark.xdist_group("of the trained")
 @pytest.mark.parametrize("model", ["base", "full", "lora"])
 def test_greedy_completions_and_verdicts_are_those_of_transformers(base, trained, tmp_path, model):
     """In float32, which is how both load it here."""
