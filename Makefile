@@ -19,7 +19,7 @@ test: $(VENV)/.built
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-vllm: $(VLLM)/.built
-	@OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -n 2 --dist loadgroup -q tests/test_vllm.py
+	@OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -q tests/test_vllm.py
 
 # Neither trains a model, nor starts Python, nor runs programs
 check: lint
