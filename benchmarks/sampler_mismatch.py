@@ -1,7 +1,7 @@
 """vLLM's log-probabilities against the trainer's: what TRL's corrections make of the difference, on the embedded base and on long answers.
 
-A policy of float32 weights is sampled by an engine in bfloat16 (vLLM's dtype auto), or in float32. First table: GRPO on sums of one
-digit with each of TRL's corrections, seeds side by side. Second: one model, completions of so many tokens by an engine in bfloat16,
+A policy of float32 weights is sampled by an engine in bfloat16 (vLLM's dtype auto), or in float32. First table: GRPO on the
+demo's sums with each of TRL's corrections, one run after the other. Second: one model, completions of so many tokens by an engine in bfloat16,
 scored by the trainer in float32, and in bfloat16 as `bf16: true` does: which share of completions has a ratio, the product of
 its tokens', beyond TRL's bound of 3, so that sequence_mask drops it; and which share of tokens.
 
@@ -10,13 +10,13 @@ Run: .venv-vllm/bin/python benchmarks/sampler_mismatch.py [--seeds 3] [--steps 4
 """
 
 import argparse
+import itertools
 import json
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -41,19 +41,19 @@ def engines_in(dtype: str) -> None:
 
 
 def train(dtype: str, correction: str, seed: int, steps: int) -> dict:
-    """A run of GRPO in a process of its own: its reward and the differences of log-probabilities."""
+    """Runs GRPO as a separate process. Returns its reward, and how far vLLM's log-probabilities are from the trainer's, in nats."""
     with tempfile.TemporaryDirectory() as folder:
         argv = (
             f"--config recipes/configs/grpo/tiny.yaml --held_out 0 --report_to none --seed {seed} --max_steps {steps}"
         )
-        argv += " --per_device_train_batch_size 64 --use_vllm true --vllm_max_model_length 128 --save_strategy no"
-        argv += " --vllm_importance_sampling_correction true --vllm_importance_sampling_mode "
+        argv += " --per_device_train_batch_size 64 --use_vllm true --vllm_max_model_length 128 --save_strategy steps"
+        argv += f" --save_steps {steps} --vllm_importance_sampling_correction true --vllm_importance_sampling_mode "
         argv += "token_truncate --vllm_importance_sampling_clip_max 1e9" if correction == "none" else correction
         command = [sys.executable, __file__, "--child", dtype, *argv.split(), "--output_dir", f"{folder}/run"]
         done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr[-3000:])
-        log = json.loads(Path(folder, "run", "trainer_state.json").read_text())["log_history"]
+        log = json.loads(Path(folder, "run", f"checkpoint-{steps}", "trainer_state.json").read_text())["log_history"]
     log = [row for row in log if "reward" in row]
     name = "sampling/sampling_logp_difference"
     return {
@@ -67,18 +67,12 @@ def corrections(seeds: int, steps: int) -> None:
     print(
         f"| engine | correction | reward, last 10 of {steps} steps | mean difference | largest |\n|---|---|---|---|---|"
     )
-    with ThreadPoolExecutor(2) as pool:
-        jobs = {
-            (dtype, correction): [pool.submit(train, dtype, correction, seed, steps) for seed in range(seeds)]
-            for dtype in ("float32", "bfloat16")
-            for correction in CORRECTIONS
-        }
-        for (dtype, correction), runs in jobs.items():
-            runs = [run.result() for run in runs]
-            reward = [run["reward"] for run in runs]
-            spread = f" ± {stdev(reward):.3f}" if seeds > 1 else ""
-            mean, most = fmean(run["mean"] for run in runs), max(run["max"] for run in runs)
-            print(f"| {dtype} | {correction} | {fmean(reward):.3f}{spread} | {mean:.1e} | {most:.1e} |", flush=True)
+    for dtype, correction in itertools.product(("float32", "bfloat16"), CORRECTIONS):
+        runs = [train(dtype, correction, seed, steps) for seed in range(seeds)]
+        reward = [run["reward"] for run in runs]
+        spread = f" ± {stdev(reward):.3f}" if seeds > 1 else ""
+        mean, most = fmean(run["mean"] for run in runs), max(run["max"] for run in runs)
+        print(f"| {dtype} | {correction} | {fmean(reward):.3f}{spread} | {mean:.1e} | {most:.1e} |", flush=True)
 
 
 def long_answers(name: str, each: int = 4) -> None:

@@ -432,7 +432,7 @@ def test_a_correction_that_drops_long_completions_is_warned_of(untrained):
 
 
 def test_a_tokenizer_by_which_thoughts_are_taken_out_of_completions_is_warned_of(untrained, tmp_path):
-    """As Gemma 4's does; what TRL hands to the rewards then has the answer alone."""
+    """Gemma 4's is one: TRL then gives the rewards the answer without the thoughts."""
     folder = with_template(untrained, tmp_path, CHATML)
     argv = ["--config", TINY, "--model_name_or_path", folder, "--held_out", "0", "--template", "chat"]
     assert "thoughts" not in found(look(*argv), "warn")

@@ -57,9 +57,9 @@ def engine_for(model_args: ModelConfig, training_args, use_vllm: bool | None) ->
     It takes one process, on a device that this vLLM was built for, unquantised weights, and on a GPU an adapter in half precision.
     """
     adapter = model_loading.is_adapter(model_args.model_name_or_path)
-    half = model_args.dtype in ("bfloat16", "float16") or training_args.device.type == "cpu"
+    adapters_fit = model_args.dtype in ("bfloat16", "float16") or training_args.device.type == "cpu"
     possible = PartialState().num_processes == 1 and not (model_args.load_in_4bit or model_args.load_in_8bit)
-    if use_vllm is False or not possible or (adapter and not half) or not find_spec("vllm"):
+    if use_vllm is False or not possible or (adapter and not adapters_fit) or not find_spec("vllm"):
         return "transformers"
     from vllm.platforms import current_platform
 
