@@ -38,6 +38,13 @@ class DPORecipe(arguments.SampledArgs, arguments.DatasetArgs):
     )
 
 
+class TokenizedDPOTrainer(DPOTrainer):
+    """DPOTrainer on pairs that are tokens already: `prompt_ids`, `chosen_ids` and `rejected_ids`."""
+
+    def _prepare_dataset(self, dataset, *_, **__):
+        return dataset
+
+
 def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads, each with the nearest choice that can."""
     yield from arguments.training_problems(config)
@@ -47,7 +54,7 @@ def problems(config: RunConfig) -> Iterator[str]:
 def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, config: RunConfig) -> None:
     with refusing():
         rows = dataset_rows.load_rows(args)
-        tokenizer = model_loading.tokenizer_of(model_args, training_args)
+        tokenizer = model_loading.tokenizer_of(args, model_args, training_args, rows)
         reference = reference_of(args, tokenizer, training_args, model_args)
         rows, counts = dataset_rows.usable_pairs(rows, tokenizer, training_args.max_length)
         held_out = HeldOut(
@@ -66,11 +73,11 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, con
     before = held_out.before()
     training_args.model_init_kwargs = model_loading.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
-    trainer = DPOTrainer(
+    trainer = TokenizedDPOTrainer(
         model=model_args.model_name_or_path,
         ref_model=load_model(reference, training_args) if reference else None,
         args=training_args,
-        train_dataset=rows.select_columns(["prompt", "chosen", "rejected"]),
+        train_dataset=rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
         peft_config=model_loading.peft_config(model_args),
@@ -94,7 +101,7 @@ def reference_of(args: DPORecipe, tokenizer, training_args: DPOConfig, model_arg
     if args.reference is None:
         return None
     other = model_loading.load_tokenizer(args.reference, "main", training_args.trust_remote_code, "reference")
-    if other.get_vocab() != tokenizer.get_vocab() or other.eos_token != tokenizer.eos_token:
+    if other.get_vocab() != tokenizer.get_vocab():
         raise ValueError(
             f"reference={args.reference!r} has another tokenizer than {model_args.model_name_or_path!r}: name a model of "
             "its family, or leave reference out"

@@ -22,7 +22,7 @@ from recipes.grpo import GRPORecipe
 from recipes.measuring import sampler
 from recipes.measuring.metrics import grades, metrics, sampling_problems
 from recipes.preflight.entry import start
-from recipes.shared import dataset_rows, model_loading
+from recipes.shared import dataset_rows, model_loading, tokens
 from recipes.shared.arguments import dataset_problems
 from recipes.shared.run_config import RunConfig
 from recipes.shared.run_folder import provenance, write_atomically
@@ -64,7 +64,7 @@ def main(
         rows = dataset_rows.load_rows(args, evaluation.split)
         if evaluation.problems is not None:
             rows = rows.select(range(min(evaluation.problems, len(rows))))
-        tokenizer = model_loading.tokenizer_of(model_args, training_args, adapter=True)
+        tokenizer = model_loading.tokenizer_of(args, model_args, training_args, rows, adapter=True)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
     began = time.perf_counter()
     engine = sampler.engine_for(model_args, training_args, config.given.get("use_vllm"))
@@ -99,7 +99,7 @@ def main(
         "seconds": round(time.perf_counter() - began, 1),
         "examples": [
             {
-                "prompt": dataset_rows.prompt_texts([rows_k["prompt"][i]], tokenizer)[0],
+                "prompt": tokens.prompt_texts([rows_k["prompt"][i]], tokenizer)[0],
                 "completion": completions[i].text,
                 "rewards": {name: values[i] for name, values in scores.items()},
             }

@@ -73,7 +73,7 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, c
         vllm_options.need_vllm(training_args.use_vllm)
         reward_funcs = args.reward_funcs()
         rows = dataset_rows.load_rows(args)
-        tokenizer = model_loading.tokenizer_of(model_args, training_args)
+        tokenizer = model_loading.tokenizer_of(args, model_args, training_args, rows)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
         dataset_rows.refuse_too_few(len(rows), training_args.generation_batch_size // training_args.num_generations)
         held_out = HeldOut(args, reward_funcs, tokenizer, training_args, model_args, generation_of(training_args))

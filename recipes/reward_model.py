@@ -80,9 +80,8 @@ class StepRewardTrainer(RewardTrainer):
 def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads."""
     yield from arguments.training_problems(config)
-    for key in ("eos_token", "chat_template_path", "pad_to_multiple_of"):
-        if config[key] not in (None, "auto"):
-            yield f"{key}={config[key]!r}: this recipe takes the tokenizer as it is, and pads to the longest"
+    if config["pad_to_multiple_of"] not in (None, "auto"):
+        yield f"pad_to_multiple_of={config['pad_to_multiple_of']!r}: this recipe pads to the longest"
     if config["segments"] and config["step_unit"] == "line":
         yield "segments: cuts fall in the middle of lines, which then end nowhere: leave it out"
     for key in ("step_unit", "step_return", "segments", "step_l2") if config["level"] == "response" else ():
@@ -93,7 +92,7 @@ def problems(config: RunConfig) -> Iterator[str]:
 def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: ModelConfig, config: RunConfig) -> None:
     with refusing():
         rows = dataset_rows.load_rows(args)
-        tokenizer = model_loading.tokenizer_of(model_args, training_args)
+        tokenizer = model_loading.tokenizer_of(args, model_args, training_args, rows)
         model_loading.pad_apart(tokenizer, training_args.pad_token)
         rows, counts = dataset_rows.usable_pairs(rows, tokenizer, training_args.max_length)
         held_out = dataset_rows.load_held_out(args) if args.held_out else None
@@ -123,7 +122,7 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     trainer = (StepRewardTrainer if step else RewardTrainer)(
         model=model,
         args=training_args,
-        train_dataset=tokenized(rows, tokenizer, training_args.seed if args.segments else None),
+        train_dataset=sequences(rows, training_args.seed if args.segments else None),
         processing_class=tokenizer,
         peft_config=peft_config,
         **step,
@@ -154,23 +153,20 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         say(f"  {key:<26} {before[key]} -> {after[key]}")
 
 
-def tokenized(rows: Dataset, tokenizer, cut: int | None = None) -> Dataset:
-    """Prompt and answer as a policy would have sampled them: the answer's own tokens after the prompt's, then the end.
+def sequences(rows: Dataset, cut: int | None = None) -> Dataset:
+    """Prompt and answer of each side as one sequence of tokens, `chosen_ids` and `rejected_ids`, and `prompt_length`.
 
     cut: a seed, to keep of both answers of a pair the same random number of tokens, past their first difference.
     """
-    prompts = dataset_rows.prompt_ids(rows["prompt"], tokenizer)
-    pairs = list(zip(*(dataset_rows.completion_ids(rows[c], tokenizer) for c in ("chosen", "rejected")), strict=True))
-    if cut is not None:
-        rng = random.Random(cut)
-        pairs = [
-            (c[:n], r[:n]) for c, r in pairs for n in [rng.randint(first_difference(c, r) + 1, max(len(c), len(r)))]
-        ]
-    columns = {
-        f"{name}_ids": [p + pair[side] for p, pair in zip(prompts, pairs, strict=True)]
-        for side, name in enumerate(("chosen", "rejected"))
-    }
-    return Dataset.from_dict(columns | {"prompt_length": [len(p) for p in prompts]})
+    rng = random.Random(cut)
+
+    def row_of(row: dict) -> dict:
+        prompt, chosen, rejected = (row[f"{side}_ids"] for side in ("prompt", "chosen", "rejected"))
+        longest = max(len(chosen), len(rejected))
+        n = longest if cut is None else rng.randint(first_difference(chosen, rejected) + 1, longest)
+        return {"chosen_ids": prompt + chosen[:n], "rejected_ids": prompt + rejected[:n], "prompt_length": len(prompt)}
+
+    return Dataset.from_list([row_of(row) for row in rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])])
 
 
 def first_difference(a: list[int], b: list[int]) -> int:

@@ -94,7 +94,7 @@ def main(
         rows = rows.add_column("_row", list(range(len(rows))))
         if args.problems is not None:
             rows = rows.select(range(min(args.problems, len(rows))))
-        tokenizer = model_loading.tokenizer_of(model_args, training_args, adapter=True)
+        tokenizer = model_loading.tokenizer_of(run, model_args, training_args, rows, adapter=True)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, run.max_prompt_length)
         engine = sampler.engine_for(model_args, training_args, config.given.get("use_vllm"))
         settings = {k: v for k, v in config.given.items() if k not in ("output", "json", "keep", "accept", "most")}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
+from datasets import Dataset, Features
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
@@ -39,8 +40,7 @@ def problems(config: RunConfig) -> Iterator[str]:
 def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, config: RunConfig) -> None:
     with refusing():
         rows = dataset_rows.load_rows(args)
-        tokenizer = model_loading.tokenizer_of(model_args, training_args)
-        tokenizer.eos_token = training_args.eos_token or tokenizer.eos_token
+        tokenizer = model_loading.tokenizer_of(args, model_args, training_args, rows)
         rows, counts = dataset_rows.usable_demonstrations(rows, tokenizer, training_args.max_length)
         generation = generation_config(args.max_completion_length)
         held_out = HeldOut(args, args.measures(), tokenizer, training_args, model_args, generation)
@@ -58,7 +58,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, con
     trainer = SFTTrainer(
         model=model,
         args=training_args,
-        train_dataset=rows.select_columns(["prompt", "completion"]),
+        train_dataset=labelled(rows),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model_args),
         peft_config=model_loading.peft_config(model_args),
@@ -74,6 +74,17 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, con
     run_folder.write_summary(training_args.output_dir, result | origin)
     shown = f", loss {losses[0]:.3g} -> {losses[-1]:.3g}" if losses else ""
     say(f"{trainer.state.global_step} steps in {seconds:.0f} s{shown}: saved to {training_args.output_dir}/")
+
+
+def labelled(rows: Dataset) -> Dataset:
+    """The sequences as SFTTrainer takes them: `input_ids`, and `labels`, which are -100 on the prompt."""
+
+    def row_of(row: dict) -> dict:
+        prompt, completion = row["prompt_ids"], row["completion_ids"]
+        return {"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion}
+
+    features = Features(dict.fromkeys(("input_ids", "labels"), rows.features["prompt_ids"]))
+    return rows.map(row_of, remove_columns=rows.column_names, features=features, desc="labels")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def load(name: str, **options):
     def held_to_its_contract(completions, **given):
         completions = list(completions)
         try:
-            values = reward(completions=completions, **given, **options)
+            values = reward(completions=completions, **{**given, **options})
         except Exception as error:
             if isinstance(error, ValueError) and not completions:
                 raise  # it refuses its own options: recipes ask so, before a run

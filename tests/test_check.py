@@ -14,8 +14,7 @@ import torch
 import yaml
 from conftest import REPO, run_grpo
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3TextConfig
-from trl.chat_template_utils import parse_response, qwen3_template
+from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
 from recipes import check
 from recipes.check import recipe_of
@@ -157,12 +156,17 @@ def test_what_would_go_wrong_fails_with_the_way_out(untrained, argv, launch, wha
     "options, end, failing",
     [
         ("{}", "<|im_start|>assistant\n", None),
-        ("{}", "<|im_start|>assistant\n<think>\n", "say reward_options: {think_format: {prefilled_think: true}}"),
+        ("{}", "<|im_start|>assistant\n<think>\n", None),
+        (
+            "{think_format: {prefilled_think: false}}",
+            "<|im_start|>assistant\n<think>\n",
+            "ends in <think>: leave it out",
+        ),
         ("{think_format: {prefilled_think: true}}", "<|im_start|>assistant\n<think>\n", None),
         ("{think_format: {prefilled_think: true}}", "<|im_start|>assistant\n", "doesn't end in <think>"),
     ],
 )
-def test_a_template_that_begins_the_thoughts_fails_with_the_mend(untrained, tmp_path, options, end, failing):
+def test_a_template_that_begins_the_thoughts_sets_the_option_by_itself(untrained, tmp_path, options, end, failing):
     model = with_template(untrained, tmp_path, CHATML.replace("<|im_start|>assistant\n", end))
     report = look(
         *("--config", TINY, "--model_name_or_path", model, "--template", "chat", "--reward_options", options),
@@ -429,20 +433,6 @@ def test_a_correction_that_drops_long_completions_is_warned_of(untrained):
     assert "say token_truncate" in found(look(*argv), "warn")["correction"]
     for others in (("mode", "token_truncate"), ("correction", "false")):
         assert "correction" not in found(look(*argv, f"--vllm_importance_sampling_{others[0]}", others[1]), "warn")
-
-
-def test_a_tokenizer_by_which_thoughts_are_taken_out_of_completions_is_warned_of(untrained, tmp_path):
-    """Gemma 4's is one: TRL then gives the rewards the answer without the thoughts."""
-    folder = with_template(untrained, tmp_path, CHATML)
-    argv = ["--config", TINY, "--model_name_or_path", folder, "--held_out", "0", "--template", "chat"]
-    assert "thoughts" not in found(look(*argv), "warn")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.response_template = qwen3_template
-    tokenizer.save_pretrained(folder)
-    ids = tokenizer("<think>a</think>b")["input_ids"]
-    assert parse_response(tokenizer, ids, prefix=tokenizer("1 + 1")["input_ids"])["content"] == "b"
-    assert "has a response_template" in found(look(*argv), "warn")["thoughts"]
-    assert "thoughts" not in found(look(*argv[:-2]), "warn"), "a base's prompts are text"
 
 
 def test_half_precision_weights_that_an_adapter_is_merged_into_at_every_step_are_warned_of(untrained):

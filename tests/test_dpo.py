@@ -15,7 +15,7 @@ import data
 import rewards
 from recipes import dpo
 from recipes.measuring import divergence, sampler
-from recipes.shared import dataset_rows, model_loading
+from recipes.shared import model_loading, tokens
 
 ALL_LINEAR = ("--use_peft", "--lora_target_modules", "all-linear")
 
@@ -57,7 +57,7 @@ def other(base, tmp_path_factory) -> str:
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.1 * weight.std() * torch.randn_like(weight)
+            weight += 0.3 * weight.std() * torch.randn_like(weight)
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder
@@ -114,9 +114,9 @@ def test_the_first_loss_with_another_reference_is_eq_7(base, other, arguments, t
     rows = data.load("preferences", template="plain", **options)
     tokenizer = model_loading.load_tokenizer(base)
     p, q = (AutoModelForCausalLM.from_pretrained(folder).eval() for folder in (base, other))
-    prompts, ratios = dataset_rows.prompt_ids(rows["prompt"], tokenizer), {}
+    prompts, ratios = tokens.prompt_ids(rows["prompt"], tokenizer), {}
     for side in ("chosen", "rejected"):
-        answers = dataset_rows.completion_ids(rows[side], tokenizer)
+        answers = tokens.completion_ids(rows[side], rows["prompt"], tokenizer)
         of_p, of_q = (torch.tensor(divergence.log_probs(m, prompts, answers)) for m in (p, q))
         ratios[side] = of_p - of_q
     want = -torch.nn.functional.logsigmoid(0.3 * (ratios["chosen"] - ratios["rejected"])).mean().item()

@@ -16,7 +16,7 @@ from transformers import set_seed
 import data
 from data import preferences
 from recipes.reward_model import StepCollator, tokenized
-from recipes.shared import dataset_rows, model_loading, reward_models
+from recipes.shared import dataset_rows, model_loading, reward_models, tokens
 
 TINY = "recipes/configs/sft/tiny-base"
 
@@ -145,10 +145,10 @@ def test_the_penalty_is_the_mean_squared_score_of_a_completion_s_steps(base, tmp
     set_seed(42)  # the head of the run
     model = reward_models.load(base, reward_models.Kind("step"), tokenizer).eval()
     rows = data.load("preferences", "train", template="plain", digits=1, rows=64)
-    prompts = dataset_rows.prompt_ids(rows["prompt"], tokenizer)
+    prompts = tokens.prompt_ids(rows["prompt"], tokenizer)
     means = []
     for side in ("chosen", "rejected"):
-        completions = dataset_rows.completion_ids(rows[side], tokenizer)
+        completions = tokens.completion_ids(rows[side], rows["prompt"], tokenizer)
         _, steps = reward_models.score(model, reward_models.Kind("step"), None, prompts, completions, 64)
         means += [sum(value**2 for _, value in row) / len(row) for row in steps]
     assert losses[1] - losses[0] == pytest.approx(2 * sum(means) / len(means), rel=1e-3) and sum(means) > 1

@@ -16,7 +16,7 @@ from test_sample import read, run_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipes.measuring import sampler
-from recipes.shared import dataset_rows, vllm_options
+from recipes.shared import tokens, vllm_options
 from recipes.shared.run_config import RunConfig
 
 TINY = "recipes/configs/grpo/tiny.yaml"
@@ -31,7 +31,7 @@ def test_temperature_0_is_the_likeliest_token_each_time(base, tmp_path, capsys):
         model, tokenizer, prompts, sampler.generation_config(24, 0.0, top_k=0, min_p=None), 2, seed=0
     )
     assert greedy == sampler.sample(model, tokenizer, prompts, sampler.generation_config(24, 0, top_p=0.9), 2, seed=1)
-    for prompt, completion in zip(dataset_rows.prompt_ids(prompts, tokenizer), greedy, strict=True):
+    for prompt, completion in zip(tokens.prompt_ids(prompts, tokenizer), greedy, strict=True):
         ids = list(prompt)
         with torch.inference_mode():
             while len(ids) < len(prompt) + 24 and tokenizer.eos_token_id not in ids[len(prompt) :]:

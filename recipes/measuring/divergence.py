@@ -8,7 +8,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from trl.trainer.utils import selective_log_softmax
 
-from recipes.shared import dataset_rows
+from recipes.shared import tokens
 
 
 def kl(
@@ -25,10 +25,10 @@ def kl(
 
 def implicit_rewards(model, reference, pairs: Dataset, tokenizer, beta: float, batch_size: int = 16) -> dict:
     """Of DPO's implicit reward, beta (log model - log reference): pair accuracy (a tie counts half), mean margin."""
-    prompts = dataset_rows.prompt_ids(pairs["prompt"], tokenizer)
+    prompts = tokens.prompt_ids(pairs["prompt"], tokenizer)
     rewards = []
     for column in ("chosen", "rejected"):
-        answers = dataset_rows.completion_ids(pairs[column], tokenizer)
+        answers = tokens.completion_ids(pairs[column], pairs["prompt"], tokenizer)
         logps = [log_probs(m, prompts, answers, batch_size=batch_size) for m in (model, reference)]
         rewards.append([beta * (a - b) for a, b in zip(*logps, strict=True)])
     margins = [chosen - rejected for chosen, rejected in zip(*rewards, strict=True)]

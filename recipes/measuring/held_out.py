@@ -11,7 +11,7 @@ from trl import ModelConfig
 from recipes.measuring import sampler
 from recipes.measuring.divergence import implicit_rewards, kl
 from recipes.measuring.metrics import grades, metrics
-from recipes.shared import dataset_rows
+from recipes.shared import dataset_rows, tokens
 from recipes.shared.arguments import DatasetArgs
 from rewards.think_format import think_format
 
@@ -73,7 +73,7 @@ class HeldOut:
         scores = grades(completions, self.rows, self.reward_funcs)
         result = {"rows": len(self.rows)} | metrics(completions, scores, self.accuracy)
         if reference is not None:
-            prompts = dataset_rows.prompt_ids(self.rows["prompt"], self.tokenizer)
+            prompts = tokens.prompt_ids(self.rows["prompt"], self.tokenizer)
             ids, temperature = [c.ids for c in completions], self.generation.temperature
             result["kl"] = kl(model, reference, prompts, ids, temperature, scored_at_a_time)
             if self.beta is not None and self.pairs is not None:

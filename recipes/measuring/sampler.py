@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
 from trl import ModelConfig, get_quantization_config
 
-from recipes.shared import dataset_rows, model_loading
+from recipes.shared import model_loading, tokens
 
 
 class Completion(NamedTuple):
@@ -94,7 +94,7 @@ def sample(
     generation.pad_token_id, generation.eos_token_id = tokenizer.pad_token_id, ends
     set_seed(seed + PartialState().process_index)
     done = []
-    with PartialState().split_between_processes(dataset_rows.prompt_ids(prompts, tokenizer)) as mine:
+    with PartialState().split_between_processes(tokens.prompt_ids(prompts, tokenizer)) as mine:
         for start in tqdm(range(0, len(mine), batch_size), desc="sampling", disable=None, leave=False):
             batch = {"input_ids": mine[start : start + batch_size]}
             inputs = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)

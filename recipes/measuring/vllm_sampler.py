@@ -6,7 +6,7 @@ from transformers import GenerationConfig
 from vllm.lora.request import LoRARequest
 
 from recipes.measuring.sampler import Completion, completion
-from recipes.shared import dataset_rows, model_loading
+from recipes.shared import model_loading, tokens
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those of adapters that vLLM has kernels for
 
@@ -60,7 +60,7 @@ def sample(
     each = [settings.clone() for _ in prompts]
     for i, of_prompt in enumerate(each):
         of_prompt.seed = seed * 1_000_003 + i  # equal prompts of one request would get equal completions
-    tokenized = [{"prompt_token_ids": ids} for ids in dataset_rows.prompt_ids(prompts, tokenizer)]
+    tokenized = [{"prompt_token_ids": ids} for ids in tokens.prompt_ids(prompts, tokenizer)]
     done = []
     for answer in engine.llm.generate(tokenized, each, lora_request=engine.lora, use_tqdm=False):
         ids, stopped = list(answer.outputs[0].token_ids), answer.outputs[0].finish_reason == "stop"

@@ -3,7 +3,7 @@
 import rewards
 from recipes.preflight import perfect_answers
 from recipes.preflight.findings import Findings, need
-from recipes.shared import dataset_rows
+from recipes.shared import dataset_rows, tokens
 from recipes.shared.run_config import RunConfig
 
 GRADED = 32  # rows whose gold is graded as a perfect completion
@@ -16,7 +16,7 @@ def graded(config: RunConfig, found: Findings) -> None:
         return
     need(found, "rows", "lengths")
     rows = found.rows.select(range(min(GRADED, len(found.rows))))
-    prefilled = (config["reward_options"] or {}).get("think_format", {}).get("prefilled_think", False)
+    prefilled = tokens.begins_thoughts(found.rows["prompt"], found.tokenizer)
     for i, (name, reward) in enumerate(found.reward_funcs.items()):
         try:
             golds = [perfect_answers.completion(row, prefilled, rewards.perfect_of(name)) for row in rows]

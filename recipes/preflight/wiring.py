@@ -8,7 +8,7 @@ import data
 import rewards
 from recipes.preflight.findings import Findings, Skipped, mixed_precision, model_config_of, need, own_mixed_precision
 from recipes.preflight.reward_grading import graded
-from recipes.shared import dataset_rows, model_loading
+from recipes.shared import dataset_rows, model_loading, tokens
 from recipes.shared.arguments import load_rewards
 from recipes.shared.run_config import RunConfig
 
@@ -105,15 +105,16 @@ def generation(config: RunConfig, found: Findings) -> None:
         )
 
 
-def tokens(config: RunConfig, found: Findings) -> None:
+def special_tokens(config: RunConfig, found: Findings) -> None:
     name = config["model_name_or_path"]
     trust = config["trust_remote_code"] or False
-    found.tokenizer = model_loading.load_tokenizer(name, config["model_revision"] or "main", trust)
-    if config["eos_token"]:
-        found.tokenizer.eos_token = config["eos_token"]
-    tokenizer = found.tokenizer
-    if tokenizer.eos_token is None:
-        raise ValueError(f"model_name_or_path={name!r}: its tokenizer has no end token, so nothing would ever end")
+    revision = config["model_revision"] or "main"
+    chat = found.rows is None or tokens.of_messages(found.rows)
+    tokenizer = model_loading.load_tokenizer(name, revision, trust)
+    own = tokenizer.eos_token
+    options = config["eos_token"], config["chat_template_kwargs"], config["chat_template_path"]
+    model_loading.prepare(tokenizer, name, revision, trust, chat, *options)
+    found.tokenizer = tokenizer
     if config.recipe == "reward_model":
         model_loading.pad_apart(tokenizer, config["pad_token"])
     tagged = "<think>a</think><answer>b</answer>"
@@ -124,7 +125,18 @@ def tokens(config: RunConfig, found: Findings) -> None:
         raise ValueError(
             f"the tags are special tokens of this tokenizer, and are left out of what the rewards read: {seen!r}"
         )
-    found.say("pass", "tokens", f"end {tokenizer.eos_token!r}, padding {tokenizer.pad_token!r}")
+    declared = model_loading.generation_config_of(name, revision, trust)
+    others = tokenizer.convert_ids_to_tokens(model_loading.end_tokens(tokenizer, declared)[1:])
+    said = (
+        "the key's"
+        if config["eos_token"]
+        else "the chat template's"
+        if tokenizer.eos_token != own
+        else "the tokenizer's"
+    )
+    text = f"an answer ends in {tokenizer.eos_token!r}, {said}; padding {tokenizer.pad_token!r}"
+    text += f"; sampling ends at {', '.join(map(repr, others))} too" * bool(others)
+    found.say("pass", "tokens", text)
 
 
 def model_config(config: RunConfig, found: Findings) -> None:
@@ -150,45 +162,27 @@ def dataset(config: RunConfig, found: Findings) -> None:
 def template(config: RunConfig, found: Findings) -> None:
     """What the prompt looks like to the model, and whether it has begun the thoughts already."""
     need(found, "tokenizer", "rows")
-    text = dataset_rows.prompt_texts([found.rows["prompt"][0]], found.tokenizer)[0]
-    options = (config["reward_options"] or {}).get("think_format", {})
-    prefilled = text.rstrip().endswith("<think>")
-    if "think_format" in (config["rewards"] or {}) and prefilled != bool(options.get("prefilled_think", False)):
+    chat = tokens.of_messages(found.rows)
+    text = tokens.prompt_texts([found.rows["prompt"][0]], found.tokenizer)[0]
+    begun = tokens.begins_thoughts(found.rows["prompt"], found.tokenizer)
+    prefilled = (config["reward_options"] or {}).get("think_format", {}).get("prefilled_think", begun)
+    if prefilled != begun:
+        ends = "ends" if begun else "doesn't end"
         raise ValueError(
-            "the prompt ends in <think>, so no completion begins with it and think_format can never be 1: say reward_options: "
-            "{think_format: {prefilled_think: true}}"
-            if prefilled
-            else "reward_options says prefilled_think: true, but the prompt doesn't end in <think>: leave it out"
+            f"reward_options says prefilled_think: {str(prefilled).lower()}, but the prompt {ends} in <think>: leave it out"
         )
-    text = "the tokenizer's chat template" if not isinstance(found.rows["prompt"][0], str) else "plain text, for a base"
-    end = f"{text}; a prompt ends in {text[-40:]!r}"
-    if not isinstance(found.rows["prompt"][0], str):
-        turn = found.tokenizer.apply_chat_template(
-            [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], tokenize=False
-        )
-        revision, trust = config["model_revision"] or "main", config["trust_remote_code"] or False
-        declared = model_loading.generation_config_of(config["model_name_or_path"], revision, trust)
-        ends = found.tokenizer.convert_ids_to_tokens(model_loading.end_tokens(found.tokenizer, declared))
-        if not any(token in turn.rpartition("a")[2] for token in ends):
-            found.say(
-                "warn", "prompt", f"{end}; the template doesn't end a turn with any of the end tokens of tokenizer and model, "
-                f"{', '.join(map(repr, ends))}: sampling goes only by those"
-            )  # fmt: skip
-            return
-    found.say("pass", "prompt", end)
-
-
-def thoughts(config: RunConfig, found: Findings) -> None:
-    """TRL takes the thoughts out of a chat's completion where the tokenizer says how, and rewards read what is left."""
-    need(found, "tokenizer", "rows")
-    takes_apart = getattr(found.tokenizer, "response_template", None) is not None
-    if takes_apart and config.recipe in ("grpo", "ppo") and not isinstance(found.rows["prompt"][0], str):
+    said = "the tokenizer's chat template" if chat else "plain text, for a base"
+    said += f"; a prompt ends in {text[-40:]!r}"
+    said += ", so that completions begin inside the thoughts" * begun
+    if chat and not tokens.takes_system(found.tokenizer):
+        said += "; the template has no system role: what a system message says is put before the first question"
+    if text.rstrip().endswith("</think>"):
         found.say(
-            "warn",
-            "thoughts",
-            "the tokenizer has a response_template, by which TRL takes completions apart: rewards see the answer without its "
-            "thoughts, and think_format never finds any; take it out of a copy of its tokenizer_config.json",
-        )
+            "warn", "prompt", f"{said}: the template has ended the thoughts, so that an answer's own come after empty ones; "
+            "chat_template_kwargs: {enable_thinking: true} leaves them to the model in many templates"
+        )  # fmt: skip
+        return
+    found.say("pass", "prompt", said)
 
 
 def usable(config: RunConfig, found: Findings) -> None:
@@ -208,11 +202,9 @@ def usable(config: RunConfig, found: Findings) -> None:
         rows, counts = dataset_rows.usable_demonstrations(found.rows, tokenizer, limit)
     else:
         rows, counts = dataset_rows.usable_pairs(found.rows, tokenizer, limit)
-    prompts = [len(ids) for ids in dataset_rows.prompt_ids(rows["prompt"], tokenizer)]
-    columns = [rows[c] for c in ("completion", "chosen", "rejected") if c in rows.column_names and not sampled]
-    answers = [
-        max(map(len, ids)) for ids in zip(*(dataset_rows.completion_ids(c, tokenizer) for c in columns), strict=True)
-    ]
+    prompts = [len(ids) for ids in tokens.prompt_ids(rows["prompt"], tokenizer)]
+    columns = [c for c in ("completion_ids", "chosen_ids", "rejected_ids") if c in rows.column_names]
+    answers = [max(of_row) for of_row in zip(*(tokens.lengths(rows, c) for c in columns), strict=True)]
     found.lengths = max(prompts), config["max_completion_length"] if sampled else max(answers)
     found.rows = rows
     dataset_rows.refuse_too_few(found.total_rows * len(rows) // counts["rows"], found.prompts)
@@ -236,11 +228,10 @@ QUESTIONS = {
     "precision": precision,
     "batch": batch,
     "sampling": generation,
-    "tokens": tokens,
-    "model": model_config,
     "rows": dataset,
+    "tokens": special_tokens,
+    "model": model_config,
     "prompt": template,
-    "thoughts": thoughts,
     "lengths": usable,
     "rewards": graded,
 }

@@ -29,6 +29,13 @@ class DatasetArgs:
     template: Literal["chat", "boxed", "r1_zero", "plain"] | None = field(
         default=None, metadata={"help": TEMPLATE_HELP}
     )
+    eos_token: str | None = field(
+        default=None,
+        metadata={"help": "ends an answer; null: what ends a turn in the chat template, or else the tokenizer's own"},
+    )
+    chat_template_kwargs: dict | None = field(
+        default=None, metadata={"help": "what the model's chat template takes, such as {enable_thinking: false}"}
+    )
     held_out: int = field(
         default=0, metadata={"help": "held-out rows to measure on before and after, for summary.json; 0: don't"}
     )

@@ -1,4 +1,4 @@
-"""The rows of a dataset that a run trains on or is measured with: loading them, their tokens, and which can't be used."""
+"""The rows of a dataset that a run trains on or is measured with: loading them, and which can't be used."""
 
 import difflib
 
@@ -6,8 +6,10 @@ import datasets
 
 import data
 import rewards
-from recipes.shared import terminal
+from recipes.shared import terminal, tokens
 from recipes.shared.arguments import DatasetArgs
+
+THOUGHTLESS = "have an answer without </think>, where the prompt ends in <think>"
 
 
 def load_rows(args: DatasetArgs, split: str | None = None, **template) -> datasets.Dataset:
@@ -29,27 +31,6 @@ def load_held_out(args: DatasetArgs) -> datasets.Dataset:
     options = args.dataset_options if same else {}
     rows = data.load(name, args.held_out_split, template=args.template, columns=columns, **options)
     return rows.select(range(min(args.held_out, len(rows))))
-
-
-def prompt_texts(prompts: list, tokenizer) -> list[str]:
-    """Prompts as the model sees them: messages through the tokenizer's chat template, text as it is."""
-    if isinstance(prompts[0], str):
-        return list(prompts)
-    if tokenizer.chat_template is None:
-        raise ValueError("this model's tokenizer has no chat template: use template r1_zero or plain")
-    return [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
-
-
-def prompt_ids(prompts: list, tokenizer) -> list[list[int]]:
-    """The tokens of each prompt; text gets the tokenizer's start token, if it has one, and a chat template writes its own."""
-    text = isinstance(prompts[0], str)
-    return tokenizer(prompt_texts(prompts, tokenizer), add_special_tokens=text)["input_ids"]
-
-
-def completion_ids(completions: list, tokenizer) -> list[list[int]]:
-    """The tokens of each completion, and the end token: as a model would have sampled them."""
-    texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
-    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
 def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_prompt_length: int | None):
@@ -80,8 +61,10 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
         reward.of_gradable_rows = True  # from here on, nothing but None is the reward's fault
     too_long = set()
     if max_prompt_length is not None:
-        lengths = map(len, prompt_ids(rows["prompt"], tokenizer))
+        lengths = map(len, tokens.prompt_ids(rows["prompt"], tokenizer))
         too_long = {i for i, n in enumerate(lengths) if n > max_prompt_length}
+    if "prefilled_think" not in rows.column_names and tokens.begins_thoughts(rows["prompt"], tokenizer):
+        rows = rows.add_column("prefilled_think", [True] * len(rows))  # an option of think_format, for each row
     no_gold = {i for i, answer in enumerate(columns.get("answer", [])) if answer is None}
     return _leave_out(
         rows,
@@ -123,56 +106,64 @@ def unreadable(rows: datasets.Dataset) -> dict[str, set[int]]:
 
 
 def usable_demonstrations(rows: datasets.Dataset, tokenizer, max_length: int | None):
-    """The rows to imitate, and {"rows", "broken", "too_long"}: all, and those left out.
+    """The rows to imitate, with their `prompt_ids` and `completion_ids`, and {"rows", "broken", "too_long"}: all, and those left out.
 
-    A row is broken when it has no prompt or no completion (data/ gives None for one it can't read); max_length counts
-    the tokens of both, and TRL would cut the end off a longer row, and with it the answer.
+    A row is broken when it has no prompt or no completion (data/ gives None for one it can't read), or doesn't go on with the
+    thoughts that its prompt has begun; max_length counts the tokens of both.
     Raises ValueError when there is no such column, and when no row is left.
     """
     _need(rows, "completion")
-    columns = zip(rows["prompt"], rows["completion"], strict=True)
-    broken = {i for i, (prompt, completion) in enumerate(columns) if not (prompt and text_of(completion))}
-    complete = [i for i in range(len(rows)) if i not in broken]
+    rows = tokens.with_ids(rows, tokenizer, "completion")
+    broken = _lacking(rows, "completion")
     return _leave_out(
         rows,
         tokenizer,
         *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "have no prompt or no completion", broken),
-        (
-            "too_long",
-            f"are longer than max_length={max_length} tokens",
-            _too_long(rows, complete, tokenizer, max_length),
-        ),
+        ("broken", THOUGHTLESS, _empty(rows, "completion") - broken),
+        ("too_long", f"are longer than max_length={max_length} tokens", _too_long(rows, max_length, "completion")),
     )
 
 
 def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
-    """The preference rows, and {"rows", "broken", "equal", "too_long"}: all, and those left out.
+    """The preference rows, with their `prompt_ids`, `chosen_ids` and `rejected_ids`, and {"rows", "broken", "equal", "too_long"}.
 
-    A row is broken when it has no prompt or lacks one of two answers (data/ gives None for one it can't read), and
-    equal when both are the same, which prefers nothing; max_length counts the tokens of prompt and longer answer.
+    Those are all, and those left out. A row is broken when it has no prompt or lacks one of two answers (data/ gives None for
+    one it can't read), or an answer doesn't go on with the thoughts that the prompt has begun; and equal when both answers
+    are the same, which prefers nothing; max_length counts the tokens of prompt and longer answer.
     Raises ValueError when a column is missing, and when no row is left.
     """
     _need(rows, "chosen", "rejected")
-    pairs = [(text_of(c), text_of(r)) for c, r in zip(rows["chosen"], rows["rejected"], strict=True)]
-    broken = {
-        i for i, (prompt, pair) in enumerate(zip(rows["prompt"], pairs, strict=True)) if not (prompt and all(pair))
+    rows = tokens.with_ids(rows, tokenizer, "chosen", "rejected")
+    broken = _lacking(rows, "chosen", "rejected")
+    same = {
+        i
+        for i, row in enumerate(rows.select_columns(["chosen_ids", "rejected_ids"]))
+        if len({*map(tuple, row.values())}) == 1
     }
-    complete = [i for i in range(len(rows)) if i not in broken]
-    tokens = [completion_ids([pairs[i][side] for i in complete], tokenizer) if complete else [] for side in (0, 1)]
-    equal = {i for i, chosen, rejected in zip(complete, *tokens, strict=True) if chosen == rejected}
+    empty = _empty(rows, "chosen") | _empty(rows, "rejected")
     return _leave_out(
         rows,
         tokenizer,
         *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "lack a prompt or one of two answers", broken),
-        ("equal", "have equal answers, chosen and rejected", equal),
+        ("broken", THOUGHTLESS, empty - broken),
+        ("equal", "have equal answers, chosen and rejected", same),
         (
             "too_long",
             f"are longer than max_length={max_length} tokens",
-            _too_long(rows, complete, tokenizer, max_length),
+            _too_long(rows, max_length, "chosen", "rejected"),
         ),
     )
+
+
+def _lacking(rows: datasets.Dataset, *answers: str) -> set[int]:
+    columns = zip(rows["prompt"], *(map(tokens.text_of, rows[a]) for a in answers), strict=True)
+    return {i for i, values in enumerate(columns) if not all(values)}
+
+
+def _empty(rows: datasets.Dataset, answer: str) -> set[int]:
+    return {i for i, n in enumerate(tokens.lengths(rows, tokens.answer_ids(answer))) if n == 0}
 
 
 def _need(rows: datasets.Dataset, *columns: str) -> None:
@@ -189,19 +180,12 @@ def _say_which(missing: str, others: list[str]) -> str:
     return f"say which one it is, such as columns: {{{missing}: {near[0]}}}"
 
 
-def text_of(answer: str | list[dict] | None) -> str:
-    return answer if isinstance(answer, str) else answer[-1]["content"] if answer else ""
-
-
-def _too_long(rows: datasets.Dataset, complete: list[int], tokenizer, max_length: int | None) -> set[int]:
-    if max_length is None or not complete:
+def _too_long(rows: datasets.Dataset, max_length: int | None, *answers: str) -> set[int]:
+    if max_length is None:
         return set()
-    rows = rows.select(complete)
-    totals = list(map(len, prompt_ids(rows["prompt"], tokenizer)))
-    answers = [c for c in ("completion", "chosen", "rejected") if c in rows.column_names]
-    lengths = [list(map(len, completion_ids(rows[c], tokenizer))) for c in answers]
-    totals = [total + max(n[i] for n in lengths) for i, total in enumerate(totals)]
-    return {i for i, total in zip(complete, totals, strict=True) if total > max_length}
+    of_answers = [tokens.lengths(rows, tokens.answer_ids(a)) for a in answers]
+    totals = zip(tokens.lengths(rows, "prompt_ids"), map(max, *of_answers, [0] * len(rows)), strict=True)
+    return {i for i, (prompt, answer) in enumerate(totals) if prompt + answer > max_length}
 
 
 class Counts(dict):
@@ -227,5 +211,5 @@ def _leave_out(rows: datasets.Dataset, tokenizer, *reasons: tuple[str, str, set[
     if gone:
         terminal.say(f"left out {len(gone)} of {len(rows)} rows: {counts.reasons}")
         rows = rows.select([i for i in range(len(rows)) if i not in gone])
-    prompt_texts([rows["prompt"][0]], tokenizer)
+    tokens.prompt_texts([rows["prompt"][0]], tokenizer)
     return rows.remove_columns("unreadable") if "unreadable" in rows.column_names else rows, counts

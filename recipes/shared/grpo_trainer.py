@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer, resumed as the same run: after its first epoch, and while completions are still being trained on."""
+"""TRL's GRPOTrainer on the recipes' own tokens, resumed as the same run: after its first epoch, and while completions are still being trained on."""
 
 from pathlib import Path
 
@@ -6,8 +6,25 @@ import torch
 from accelerate.utils import send_to_device
 from trl import GRPOTrainer
 
+from recipes.shared import tokens
+
 
 class ResumableGRPOTrainer(GRPOTrainer):
+    def _tokenize_prompts(self, prompts: list):
+        """The tokens that every recipe gives these prompts."""
+        return tokens.prompt_ids(prompts, self.processing_class), None, {}
+
+    def _generate(self, prompts: list):
+        """TRL takes the thoughts out of completions where the tokenizer says how; rewards read all of them."""
+        kept = {name: getattr(self._tokenizer, name, None) for name in ("response_template", "response_schema")}
+        for name in kept:
+            setattr(self._tokenizer, name, None)
+        try:
+            return super()._generate(prompts)
+        finally:
+            for name, value in kept.items():
+                setattr(self._tokenizer, name, value)
+
     def _get_train_sampler(self, dataset=None):
         """TRL's order in the first epoch; later epochs are seeded by their number, since a resumed run starts in the middle of one."""
         sampler = super()._get_train_sampler(dataset)

@@ -6,16 +6,71 @@ from peft import inject_adapter_in_model
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 from trl import get_peft_config
 
+from recipes.shared import tokens
+
 
 def is_adapter(name: str) -> bool:
     """Whether it is the folder of a LoRA adapter, rather than of a complete model."""
     return (Path(name).expanduser() / "adapter_config.json").is_file()
 
 
-def tokenizer_of(model_args, training_args, adapter: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of model_name_or_path: `load_tokenizer`."""
-    name, revision = model_args.model_name_or_path, model_args.model_revision
-    return load_tokenizer(name, revision, training_args.trust_remote_code, adapter=adapter)
+def tokenizer_of(args, model_args, training_args, rows, adapter: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of model_name_or_path, as the keys of a run and its rows have it: `load_tokenizer`, `prepare`."""
+    name, revision, trust = model_args.model_name_or_path, model_args.model_revision, training_args.trust_remote_code
+    tokenizer = load_tokenizer(name, revision, trust, adapter=adapter)
+    path = getattr(training_args, "chat_template_path", None)
+    options = args.eos_token, args.chat_template_kwargs, path
+    prepare(tokenizer, name, revision, trust, tokens.of_messages(rows), *options)
+    return tokenizer
+
+
+def prepare(
+    tokenizer,
+    model: str,
+    revision: str = "main",
+    trust_remote_code: bool = False,
+    chat: bool = True,
+    eos_token: str | None = None,
+    chat_template_kwargs: dict | None = None,
+    chat_template_path: str | None = None,
+) -> None:
+    """Give the tokenizer the run's chat template, and the token that ends an answer.
+
+    That is eos_token, or else the one that ends a turn in the chat template, if prompts are messages (`chat`), or else its own.
+    Raises ValueError where there is none, or the model doesn't know it.
+    """
+    tokenizer.chat_template_kwargs = chat_template_kwargs
+    if chat_template_path:
+        if not Path(chat_template_path).is_file():
+            raise ValueError(f"chat_template_path={chat_template_path!r}: there is no such file: name a .jinja file")
+        tokenizer.chat_template = Path(chat_template_path).read_text()
+    if eos_token is not None and eos_token not in tokenizer.get_vocab():
+        raise ValueError(f"eos_token={eos_token!r} isn't a token of this tokenizer")
+    config = None if is_adapter(model) else config_of(model, revision, trust_remote_code)
+    declared = end_tokens(tokenizer, generation_config_of(model, revision, trust_remote_code)) if config else []
+    tokenizer.eos_token = eos_token or (chat and tokens.turn_end(tokenizer, declared)) or tokenizer.eos_token
+    if tokenizer.eos_token is None:
+        raise ValueError(
+            f"model_name_or_path={model!r}: its tokenizer has no end token: say which one it is, eos_token"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    for key in ("eos_token", "pad_token"):
+        token, known = getattr(tokenizer, f"{key}_id"), config and config.get_text_config().vocab_size
+        if known and token >= known:
+            raise ValueError(
+                f"model_name_or_path={model!r}: {key} {getattr(tokenizer, key)!r} is token {token}, and the model has {known}: "
+                f"resize its embedding, or name another {key} in its tokenizer_config.json"
+            )
+
+
+def config_of(model: str, revision: str = "main", trust_remote_code: bool = False):
+    """The model's config.json. Raises ValueError where it can't be read."""
+    try:
+        return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"model_name_or_path={model!r}: its config.json can't be read ({reason})") from error
 
 
 def load_tokenizer(

@@ -18,7 +18,7 @@ from datasets import Dataset
 from peft import AutoPeftModelForSequenceClassification, AutoPeftModelForTokenClassification
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from recipes.shared import dataset_rows, model_loading, run_folder
+from recipes.shared import model_loading, run_folder, tokens
 
 KIND = "reward_model.json"
 BINS = 10
@@ -171,7 +171,7 @@ class ModelReward:
         self.ends_line = line_ends(tokenizer, kind)
 
     def __call__(self, prompts: list, completion_ids: list[list[int]], **_) -> list[float]:
-        prompts = dataset_rows.prompt_ids(prompts, self.tokenizer)
+        prompts = tokens.prompt_ids(prompts, self.tokenizer)
         returns, self.steps = score(self.model, self.kind, self.ends_line, prompts, completion_ids, self.batch_size)
         return returns
 
@@ -197,8 +197,8 @@ def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dic
     """
     ends_line, was_training = line_ends(tokenizer, kind), model.training
     model.eval()
-    prompts = dataset_rows.prompt_ids(rows["prompt"], tokenizer)
-    answers = {c: dataset_rows.completion_ids(rows[c], tokenizer) for c in ("chosen", "rejected")}
+    prompts = tokens.prompt_ids(rows["prompt"], tokenizer)
+    answers = {c: tokens.completion_ids(rows[c], rows["prompt"], tokenizer) for c in ("chosen", "rejected")}
     found = []
     with PartialState().split_between_processes(list(range(len(rows)))) as mine:
         scored = {
@@ -221,11 +221,13 @@ def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dic
         "length_label_correlation": _correlation([1.0] * len(found) + [0.0] * len(found), lengths),
     }
     if kind.level == "step" and "first_error" in rows.column_names:
-        texts, errors = [dataset_rows.text_of(r) for r in rows["rejected"]], rows["first_error"]
+        whole, errors = [tokens.text_of(r) for r in rows["rejected"]], rows["first_error"]
+        texts = tokens.continuations(whole, tokens.prompt_texts(rows["prompt"], tokenizer))
         hits, chances = [], []
         for i, _, steps in found:
             if errors[i] is not None:
-                wrong = _token_at(texts[i], errors[i], tokenizer)
+                in_prompt = len(whole[i]) - len(texts[i])
+                wrong = _token_at(texts[i], errors[i] - in_prompt, tokenizer)
                 first_wrong = next(end for end, _ in steps if end >= wrong)
                 hits.append(min(steps, key=lambda s: s[1])[0] == first_wrong)
                 chances.append(1 / len(steps))
