@@ -8,7 +8,7 @@ No weights are loaded. Each line of the table is one question:
 Ends with exit code 2 where anything fails.
 
 Run: python -m recipes.check --config recipes/configs/grpo/tiny.yaml [--launch accelerate_configs/zero2.yaml]
-         [--recipe grpo] [--num_processes 4] [--device_gb 24] [--json] [--key value ...]
+         [--recipe grpo] [--num_processes 4] [--device_gb 24] [--json] [--learned] [--key value ...]
      or any recipe's own command with --dry_run behind it; through accelerate it is checked as it was launched.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import yaml
 
+from recipes.preflight import learned
 from recipes.preflight.questions import examine, finish
 from recipes.shared.cli import classes_of
 from recipes.shared.launch import Launch
@@ -36,6 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num_processes", type=int, help="as accelerate launch takes it: wins over the launch file's")
     parser.add_argument("--device_gb", type=float, help="memory of one device, in units of 10^9 bytes, as it is sold")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--learned", action="store_true", help="show a row's tokens: what is given, and what is learned or sampled"
+    )
     args, keys = parser.parse_known_args(argv)
     try:
         recipe = args.recipe or recipe_of(args.config)
@@ -46,7 +50,11 @@ def main(argv: list[str] | None = None) -> None:
         sharding = "ddp" if launch.sharding == "none" and args.num_processes > 1 else launch.sharding
         launch = replace(launch, processes=args.num_processes, sharding=sharding)
     config = ["--config", args.config] if args.config else []
-    finish(examine(recipe, [*config, *keys], launch, args.device_gb), args.json)
+    found = examine(recipe, [*config, *keys], launch, args.device_gb)
+    if args.learned and not args.json:
+        learned.show(found)
+        print()
+    finish(found, args.json)
 
 
 def recipe_of(path: str | None) -> str:

@@ -19,7 +19,7 @@ from recipes.measuring.sampler import generation_config, load_model
 from recipes.preflight.entry import start
 from recipes.shared import arguments, dataset_rows, model_loading, run_folder, tracking
 from recipes.shared.run_config import RunConfig, unknown_choices
-from recipes.shared.terminal import refusing, say
+from recipes.shared.terminal import REFUSALS, refusing, say
 
 # TRL takes any string here, and finds out at the first step
 CHOICES = {
@@ -29,6 +29,9 @@ CHOICES = {
     ),
     "f_divergence_type": ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
 }
+
+
+SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")  # the losses that label_smoothing is in
 
 
 @dataclass(kw_only=True)
@@ -49,6 +52,11 @@ def problems(config: RunConfig) -> Iterator[str]:
     """What can't work together, found before anything loads, each with the nearest choice that can."""
     yield from arguments.training_problems(config)
     yield from unknown_choices(config, CHOICES)
+    if config["label_smoothing"] and not set(config["loss_type"]) & set(SMOOTHED):
+        yield (
+            f"label_smoothing={config['label_smoothing']}: loss_type {', '.join(config['loss_type'])} doesn't use it: leave it out, or "
+            f"say one of {', '.join(SMOOTHED)}"
+        )
 
 
 def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, config: RunConfig) -> None:
@@ -73,15 +81,16 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, con
     before = held_out.before()
     training_args.model_init_kwargs = model_loading.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
-    trainer = TokenizedDPOTrainer(
-        model=model_args.model_name_or_path,
-        ref_model=load_model(reference, training_args) if reference else None,
-        args=training_args,
-        train_dataset=rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]),
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model_args),
-        peft_config=model_loading.peft_config(model_args),
-    )
+    with refusing(REFUSALS):
+        trainer = TokenizedDPOTrainer(
+            model=model_args.model_name_or_path,
+            ref_model=load_model(reference, training_args) if reference else None,
+            args=training_args,
+            train_dataset=rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]),
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model_args),
+            peft_config=model_loading.peft_config(model_args),
+        )
     model_loading.keep_small_steps(trainer)
     shown = {"loss": "loss", "pair accuracy": "rewards/accuracies", "margin": "rewards/margins"}
     origin = tracking.follow(trainer, shown, args, model_args)

@@ -22,7 +22,7 @@ from recipes.preflight.entry import start
 from recipes.shared import arguments, curves, dataset_rows, model_loading, run_folder, tracking, vllm_options
 from recipes.shared.grpo_trainer import ResumableGRPOTrainer
 from recipes.shared.run_config import RunConfig, unknown_choices
-from recipes.shared.terminal import refusing
+from recipes.shared.terminal import REFUSALS, refusing
 
 # TRL takes any string here, and finds out at the first step
 CHOICES = {
@@ -64,11 +64,17 @@ def sampling_problems(config: RunConfig, least: int = 2) -> Iterator[str]:
             f"({per_device} per device x {processes} processes x {steps} steps): the nearest num_generations that does is {closest}"
         )
     yield from arguments.reward_problems(config)
+    if config.given.get("lora_dropout") and config.given.get("disable_dropout", True):
+        yield (
+            f"lora_dropout={config['lora_dropout']}: with dropout, the ratios of equal weights differ from 1, so that it is off: leave "
+            "it out, or say disable_dropout: false"
+        )
     if config["reward_weights"] is not None:
         yield "reward_weights: give each weight in rewards, as 'name: weight'"
 
 
 def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, config: RunConfig) -> None:
+    model_loading.without_dropout(training_args, model_args, config)
     with refusing():
         vllm_options.need_vllm(training_args.use_vllm)
         reward_funcs = args.reward_funcs()
@@ -83,16 +89,18 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, c
     before = held_out.before()
     training_args.reward_weights = list(args.rewards.values())
     training_args.model_init_kwargs = model_loading.model_init_kwargs(model_args)
+    vllm_options.stop_at_the_end(training_args, model_args, tokenizer)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
-    trainer = ResumableGRPOTrainer(
-        model=model_args.model_name_or_path,
-        reward_funcs=list(reward_funcs.values()),
-        args=training_args,
-        train_dataset=rows,
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model_args),
-        peft_config=model_loading.peft_config(model_args),
-    )
+    with refusing(REFUSALS):
+        trainer = ResumableGRPOTrainer(
+            model=model_args.model_name_or_path,
+            reward_funcs=list(reward_funcs.values()),
+            args=training_args,
+            train_dataset=rows,
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model_args),
+            peft_config=model_loading.peft_config(model_args),
+        )
     model_loading.spare_copies(trainer.model)
     model_loading.keep_small_steps(trainer)
     names = ["accuracy", *list(args.rewards)[1:]]

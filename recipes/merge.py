@@ -3,7 +3,8 @@
 The base is the one that the adapter's own adapter_config.json names. Weights are merged in float32 and saved in `dtype`, or in
 the base's own. Rounding is all that the merged model differs by, but in bfloat16 a small change is lost in it: of an adapter
 trained at a low rate, as in RL, most may be. The summary has the share, and a line is said where it is over a tenth;
-`--dtype float32` keeps all of it.
+`--dtype float32` keeps all of it. The merged model's logits are compared with the adapter's, and those of what was saved with the
+merged model's: what differs by more than rounding is refused.
 
 Run: python -m recipes.merge --model_name_or_path outputs/<lora run> --output_dir outputs/<merged>
 """
@@ -17,7 +18,8 @@ from pathlib import Path
 import torch
 from peft import AutoPeftModelForCausalLM
 from peft.tuners.lora import LoraLayer
-from transformers import AutoConfig
+from peft.tuners.lora.layer import ParamWrapper
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from recipes.preflight.entry import start
 from recipes.shared import model_loading, run_folder
@@ -25,6 +27,8 @@ from recipes.shared.run_config import RunConfig
 from recipes.shared.terminal import refusing, say
 
 WARN_FROM = 0.1
+COMPARED = 64  # tokens
+ROUNDING = 1e-3  # of the largest logit, in float32
 
 
 @dataclass(kw_only=True)
@@ -45,10 +49,29 @@ def rounded_away(model, dtype: torch.dtype) -> float:
         for layer in model.modules():
             if isinstance(layer, LoraLayer) and hasattr(layer, "get_delta_weight"):
                 delta = layer.get_delta_weight(layer.active_adapters[0])
-                exact = layer.get_base_layer().weight + delta
+                exact = (
+                    layer.get_param() if isinstance(layer, ParamWrapper) else layer.get_base_layer().weight
+                ) + delta
                 lost += float((exact.to(dtype).float() - exact).square().sum())
                 changed += float(delta.square().sum())
     return round((lost / changed) ** 0.5, 4) if changed else 0.0
+
+
+@torch.inference_mode()
+def logits(model) -> torch.Tensor:
+    """The model's, (1, T, V), for tokens from all over its vocabulary."""
+    size = model.get_input_embeddings().weight.shape[0]
+    return model.eval()(input_ids=torch.linspace(0, size - 1, min(size, COMPARED)).long()[None]).logits.float()
+
+
+def refuse_other(what: str, wanted: torch.Tensor, found: torch.Tensor) -> None:
+    """Raises ValueError where logits differ by more than rounding."""
+    apart, size = (found - wanted).abs().max().item(), wanted.abs().max().item()
+    if not apart <= ROUNDING * size:
+        raise ValueError(
+            f"{what} is another model: logits of up to {size:.3g} differ by up to {apart:.3g}; nothing is saved. PEFT can't merge this "
+            "kind of adapter into this base: evaluate and serve the adapter itself"
+        )
 
 
 def main(args: Merge, _config: RunConfig) -> None:
@@ -77,7 +100,11 @@ def main(args: Merge, _config: RunConfig) -> None:
     lost = rounded_away(model, dtype)
     if lost > WARN_FROM:
         say(f"{dtype} rounds {lost:.0%} of what the adapter changes away: say --dtype float32 to keep it")
-    model = model.merge_and_unload().to(dtype)
+    of_adapter = logits(model)
+    model = model.merge_and_unload()
+    with refusing():
+        refuse_other("what was merged", of_adapter, logits(model))
+    model = model.to(dtype)
     # for engines that don't go by the tokenizer
     model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     ends = model_loading.end_tokens(tokenizer, model.generation_config)
@@ -88,6 +115,15 @@ def main(args: Merge, _config: RunConfig) -> None:
     shutil.rmtree(temporary, ignore_errors=True)  # of a merge that was killed
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
+    of_merged = logits(model)
+    del model
+    with refusing():
+        saved = AutoModelForCausalLM.from_pretrained(temporary, dtype=dtype, trust_remote_code=args.trust_remote_code)
+        try:
+            refuse_other("what was saved", of_merged, logits(saved))
+        except ValueError:
+            shutil.rmtree(temporary)
+            raise
     weights = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in adapter.glob("adapter_model.*")}
     summary = {
         "recipe": "merge",

@@ -40,7 +40,7 @@ from recipes.shared import (
 )
 from recipes.shared.ppo_trainer import KLBound, PPOConfig, PPOTrainer
 from recipes.shared.run_config import RunConfig, unknown_choices
-from recipes.shared.terminal import refusing
+from recipes.shared.terminal import REFUSALS, refusing
 
 # keys of GRPO that say nothing here, or go by another name
 REFUSED = {
@@ -109,6 +109,7 @@ def problems(config: RunConfig) -> Iterator[str]:
 
 
 def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, config: RunConfig) -> None:
+    model_loading.without_dropout(training_args, model_args, config)
     with refusing():
         vllm_options.need_vllm(training_args.use_vllm)
         reward_funcs = args.reward_funcs()
@@ -135,22 +136,24 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, con
             dense=kind.level == "step" and args.step_rewards == "dense",
         )
     training_args.reward_weights = list(weights.values())
+    vllm_options.stop_at_the_end(training_args, model_args, tokenizer)
     set_seed(training_args.seed)  # new heads and adapters are random, and made before the Trainer sets the seed
     value_from = args.value_model or args.reward_model or model_args.model_name_or_path
     kind = reward_models.Kind.of(value_from)
     value_model = reward_models.load(value_from, kind, *to_load, layers=args.value_layers, **init_kwargs)
     if peft_config := model_loading.peft_config(model_args):
         value_model = model_loading.with_adapter(value_model, peft_config)
-    trainer = PPOTrainer(
-        model=model_args.model_name_or_path,
-        value_model=value_model,
-        reward_funcs=list(reward_funcs.values()),
-        args=training_args,
-        train_dataset=rows,
-        processing_class=tokenizer,
-        quantization_config=quantization_config,
-        peft_config=model_loading.peft_config(model_args),
-    )
+    with refusing(REFUSALS):
+        trainer = PPOTrainer(
+            model=model_args.model_name_or_path,
+            value_model=value_model,
+            reward_funcs=list(reward_funcs.values()),
+            args=training_args,
+            train_dataset=rows,
+            processing_class=tokenizer,
+            quantization_config=quantization_config,
+            peft_config=model_loading.peft_config(model_args),
+        )
     model_loading.spare_copies(trainer.model)
     model_loading.keep_small_steps(trainer)
     shown = {"reward": "reward"} | {name: f"rewards/{name}/mean" for name in weights}
@@ -193,6 +196,8 @@ def check_models(args: PPORecipe, tokenizer, model_args: ModelConfig, training_a
         raise ValueError(
             f"value_model={args.value_model!r} knows {config.vocab_size} tokens, the policy {len(tokenizer)}"
         )
+    if not model_loading.is_adapter(value_from):
+        reward_models.refuse_headless(config, reward_models.Kind.of(value_from), f"value_model={value_from!r}")
     reward_models.first_layers(config, args.value_layers)
 
 

@@ -28,7 +28,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 from recipes.preflight.entry import start
 from recipes.shared import arguments, dataset_rows, model_loading, reward_models, run_folder, tracking
 from recipes.shared.run_config import RunConfig
-from recipes.shared.terminal import refusing, say
+from recipes.shared.terminal import REFUSALS, refusing, say
 
 
 @dataclass(kw_only=True)
@@ -94,6 +94,10 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         rows = dataset_rows.load_rows(args)
         tokenizer = model_loading.tokenizer_of(args, model_args, training_args, rows)
         model_loading.pad_apart(tokenizer, training_args.pad_token)
+        kind = reward_models.Kind(args.level, args.step_unit, args.step_return)
+        name, revision = model_args.model_name_or_path, model_args.model_revision
+        config_of_model = model_loading.config_of(name, revision, training_args.trust_remote_code)
+        reward_models.refuse_headless(config_of_model, kind, f"model_name_or_path={name!r}")
         rows, counts = dataset_rows.usable_pairs(rows, tokenizer, training_args.max_length)
         held_out = dataset_rows.load_held_out(args) if args.held_out else None
         if held_out is not None:
@@ -101,7 +105,6 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
         checkpoint = run_folder.open_run(training_args, config)
 
     tracking.prepare_wandb(training_args)
-    kind = reward_models.Kind(args.level, args.step_unit, args.step_return)
     set_seed(training_args.seed)  # the head is new
     init_kwargs = model_loading.model_init_kwargs(model_args) | {
         "quantization_config": get_quantization_config(model_args)
@@ -119,14 +122,15 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
     training_args.remove_unused_columns = False
     step = {"kind": kind, "l2": args.step_l2, "data_collator": StepCollator(tokenizer.pad_token_id)}
     step = step if args.level == "step" else {}
-    trainer = (StepRewardTrainer if step else RewardTrainer)(
-        model=model,
-        args=training_args,
-        train_dataset=sequences(rows, training_args.seed if args.segments else None),
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        **step,
-    )
+    with refusing(REFUSALS):
+        trainer = (StepRewardTrainer if step else RewardTrainer)(
+            model=model,
+            args=training_args,
+            train_dataset=sequences(rows, training_args.seed if args.segments else None),
+            processing_class=tokenizer,
+            peft_config=peft_config,
+            **step,
+        )
     model_loading.keep_small_steps(trainer)
     shown = {"loss": "loss", "pair accuracy": "accuracy", "margin": "margin"}
     origin = tracking.follow(trainer, shown, args, model_args)

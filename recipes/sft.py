@@ -20,7 +20,7 @@ from recipes.measuring.sampler import generation_config
 from recipes.preflight.entry import start
 from recipes.shared import arguments, dataset_rows, model_loading, run_folder, tracking
 from recipes.shared.run_config import RunConfig
-from recipes.shared.terminal import refusing, say
+from recipes.shared.terminal import REFUSALS, refusing, say
 
 
 @dataclass(kw_only=True)
@@ -55,14 +55,15 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, con
     else:
         training_args.model_init_kwargs = model_loading.model_init_kwargs(model_args)
     set_seed(training_args.seed)  # a LoRA adapter's start is random, and made before the Trainer sets the seed
-    trainer = SFTTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=labelled(rows),
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model_args),
-        peft_config=model_loading.peft_config(model_args),
-    )
+    with refusing(REFUSALS):
+        trainer = SFTTrainer(
+            model=model,
+            args=training_args,
+            train_dataset=labelled(rows),
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model_args),
+            peft_config=model_loading.peft_config(model_args),
+        )
     model_loading.keep_small_steps(trainer)
     origin = tracking.follow(trainer, {"loss": "loss", "token accuracy": "mean_token_accuracy"}, args, model_args)
 

@@ -18,7 +18,9 @@ GIVEN = {"model_name_or_path": "m", "learning_rate": 1e-4, "max_steps": 10, "out
 
 def open_run(folder, resume=None, launch=Launch(), **changes):  # noqa: B008, it is frozen
     arguments = types.SimpleNamespace(output_dir=str(folder), resume_from_checkpoint=resume)
-    return run_folder.open_run(arguments, RunConfig("grpo", GIVEN | changes, launch=launch))
+    checkpoint = run_folder.open_run(arguments, RunConfig("grpo", GIVEN | changes, launch=launch))
+    run_folder.claim(folder)
+    return checkpoint
 
 
 def write_checkpoint(folder, step, state=None):
@@ -114,6 +116,7 @@ def test_a_checkpoint_is_whole_once_every_process_has_written_its_last_file(tmp_
 def test_a_run_killed_before_its_config_was_written_is_no_run(tmp_path):
     (tmp_path / "launch.json").write_text('{"num_processes": 2}')
     (tmp_path / "config.yaml.tmp").write_text("model_na")
+    (tmp_path / "wandb").mkdir()
     assert open_run(tmp_path) is None
 
 

@@ -82,6 +82,7 @@ def load_model(model_args: ModelConfig, training_args):
         **model_loading.model_init_kwargs(model_args),
     )
     model_loading.spare_copies(model)
+    model_loading.sample_by_the_run_alone(model)
     return model.to(training_args.device).eval()
 
 

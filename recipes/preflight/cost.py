@@ -9,7 +9,7 @@ import torch
 from trl import ModelConfig
 
 from recipes.preflight import memory
-from recipes.preflight.findings import Findings, Skipped, mixed_precision, model_config_of, need
+from recipes.preflight.findings import Findings, Skipped, as_it_runs, mixed_precision, model_config_of, need
 from recipes.preflight.model_shapes import Workload, kv_bytes, make
 from recipes.shared import model_loading
 from recipes.shared.reward_models import first_layers
@@ -44,7 +44,8 @@ def workload_of(config: RunConfig, found: Findings) -> Workload:
     """Raises Skipped while the model or the rows are unknown."""
     need(found, "model_config", "lengths")
     per_device, accumulation = config["per_device_train_batch_size"], config["gradient_accumulation_steps"] or 1
-    model_args = ModelConfig(**{f.name: config.given[f.name] for f in fields(ModelConfig) if f.name in config.given})
+    given = as_it_runs(config).given
+    model_args = ModelConfig(**{f.name: given[f.name] for f in fields(ModelConfig) if f.name in given})
     peft_config = model_loading.peft_config(model_args)
     prompt, completion = found.lengths
     if config.recipe == "sft" and config["packing"]:

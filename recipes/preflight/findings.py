@@ -62,6 +62,12 @@ def need(found: Findings, *names: str) -> None:
         raise Skipped(f"the {missing[0]} could not be had")
 
 
+def as_it_runs(config: RunConfig) -> RunConfig:
+    """With what a run that samples sets by itself: model_loading.without_dropout."""
+    off = config.recipe in ("grpo", "ppo") and config.given.get("disable_dropout", True)
+    return config.with_given(lora_dropout=0.0) if off else config
+
+
 def model_config_of(config: RunConfig, key: str, revision: str = "main"):
     """The config.json of the model that a key names, None where it names none. Raises ValueError where it can't be read."""
     if not config[key]:

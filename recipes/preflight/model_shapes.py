@@ -91,7 +91,12 @@ def make(work: Workload, config, head: str):
         auto = AutoModelForTokenClassification if work.step_level else AutoModelForSequenceClassification
         labels = {"num_labels": 1, "id2label": {0: "score"}, "label2id": {"score": 0}, "pad_token_id": 0}
         config = type(config).from_dict(config.to_dict() | labels)
-    model = auto.from_config(config, dtype=work.dtype, attn_implementation="sdpa")
+    try:
+        model = auto.from_config(config, dtype=work.dtype, attn_implementation="sdpa")
+    except ValueError as error:
+        if "attention implementation" not in str(error):
+            raise
+        model = auto.from_config(config, dtype=work.dtype, attn_implementation="eager")  # Gemma 2, gpt-oss
     if work.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if work.peft_config:

@@ -6,6 +6,7 @@ from unittest import mock
 
 import torch
 from torch.nn import functional as F
+from transformers.integrations import moe
 from trl.kernels import chunked_logprob
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
 
@@ -84,12 +85,13 @@ OUTPUTS = {"sft": ("entropy", "is_top1"), "dpo": ("entropy", "mean_logits", "is_
 
 @contextlib.contextmanager
 def kernels(work: Workload):
-    """On a GPU a tile is folded, and a product added, in place."""
-    if work.on_cpu:
-        yield
-        return
-    nothing = {name: lambda *args, **kwargs: None for name in ("_forward_tile", "_backward_tile", "_addmm_fp32")}
-    with mock.patch.multiple(chunked_logprob, **nothing):
+    """On a GPU a tile is folded, and a product added, in place; experts are multiplied by what has shapes without storage."""
+    in_place = () if work.on_cpu else ("_forward_tile", "_backward_tile", "_addmm_fp32")
+    nothing = dict.fromkeys(in_place, lambda *args, **kwargs: None)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(moe, "_can_use_grouped_mm", lambda *args: False))
+        if nothing:
+            stack.enter_context(mock.patch.multiple(chunked_logprob, **nothing))
         yield
 
 
@@ -135,7 +137,8 @@ def sampling_memory(work: Workload, models: list, pure) -> Counter:
     dtype = pure or work.amp or work.dtype
     rows = work.sampled
     cache = kv_bytes(config, dtype.itemsize) * (work.prompt + work.completion) * rows
-    with torch.no_grad(), live, torch.autocast("cpu", work.amp, enabled=work.amp is not None and pure is None):
+    autocast = torch.autocast("cpu", work.amp, enabled=work.amp is not None and pure is None)
+    with torch.no_grad(), live, kernels(work), autocast:
         for p in model.parameters():
             live.add(p, "weights")
         ids, mask = sequence(work, rows, work.prompt)

@@ -6,9 +6,17 @@ from statistics import median
 
 import data
 import rewards
-from recipes.preflight.findings import Findings, Skipped, mixed_precision, model_config_of, need, own_mixed_precision
+from recipes.preflight.findings import (
+    Findings,
+    Skipped,
+    as_it_runs,
+    mixed_precision,
+    model_config_of,
+    need,
+    own_mixed_precision,
+)
 from recipes.preflight.reward_grading import graded
-from recipes.shared import dataset_rows, model_loading, tokens
+from recipes.shared import dataset_rows, model_loading, reward_models, tokens
 from recipes.shared.arguments import load_rewards
 from recipes.shared.run_config import RunConfig
 
@@ -142,6 +150,14 @@ def special_tokens(config: RunConfig, found: Findings) -> None:
 def model_config(config: RunConfig, found: Findings) -> None:
     need(found, "tokenizer")
     found.model_config = model_config_of(config, "model_name_or_path", config["model_revision"] or "main")
+    model_loading.refuse_lora(as_it_runs(config), found.model_config)
+    if config.recipe == "reward_model" or (
+        config.recipe == "ppo" and not (config["value_model"] or config["reward_model"])
+    ):
+        scores = reward_models.Kind(config["level"] or "response")
+        reward_models.refuse_headless(
+            found.model_config, scores, f"model_name_or_path={config['model_name_or_path']!r}"
+        )
     kind = type(found.model_config).__name__.removesuffix("Config")
     found.say("pass", "model", f"{config['model_name_or_path']}: {kind}")
 

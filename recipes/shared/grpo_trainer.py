@@ -6,10 +6,14 @@ import torch
 from accelerate.utils import send_to_device
 from trl import GRPOTrainer
 
-from recipes.shared import tokens
+from recipes.shared import model_loading, tokens
 
 
 class ResumableGRPOTrainer(GRPOTrainer):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        model_loading.sample_by_the_run_alone(self.model)
+
     def _tokenize_prompts(self, prompts: list):
         """The tokens that every recipe gives these prompts."""
         return tokens.prompt_ids(prompts, self.processing_class), None, {}

@@ -8,6 +8,8 @@ from trl import get_peft_config
 
 from recipes.shared import tokens
 
+EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings"}
+
 
 def is_adapter(name: str) -> bool:
     """Whether it is the folder of a LoRA adapter, rather than of a complete model."""
@@ -21,6 +23,8 @@ def tokenizer_of(args, model_args, training_args, rows, adapter: bool = False) -
     path = getattr(training_args, "chat_template_path", None)
     options = args.eos_token, args.chat_template_kwargs, path
     prepare(tokenizer, name, revision, trust, tokens.of_messages(rows), *options)
+    if not is_adapter(name):
+        refuse_lora(vars(model_args), config_of(name, revision, trust))
     return tokenizer
 
 
@@ -62,6 +66,36 @@ def prepare(
                 f"model_name_or_path={model!r}: {key} {getattr(tokenizer, key)!r} is token {token}, and the model has {known}: "
                 f"resize its embedding, or name another {key} in its tokenizer_config.json"
             )
+
+
+def without_dropout(training_args, model_args, config) -> None:
+    """Dropout off for a run that samples, unless it says disable_dropout: false: with it, the ratios of equal weights aren't 1."""
+    training_args.disable_dropout = config.given.get("disable_dropout", True)
+    if training_args.disable_dropout:
+        model_args.lora_dropout = 0.0
+
+
+def refuse_lora(run, config) -> None:
+    """Raises ValueError for adapters that would train, and then be merged into something else, or that PEFT can't make.
+
+    run: what has ModelConfig's keys, by name (`run["use_peft"]`); config: the model's.
+    """
+    if not run["use_peft"]:
+        return
+    config, modules = config.get_text_config(), run["lora_target_modules"] or []
+    modules = {modules} if isinstance(modules, str) else {*modules}
+    if config.tie_word_embeddings and (tied := sorted(modules & EMBEDDINGS)):
+        raise ValueError(
+            f"lora_target_modules: {tied[0]} is this model's head too, and merging an adapter of the one would change the other: "
+            f"leave it out, or train all of it, lora_modules_to_save: [{tied[0]}]"
+        )
+    experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    of_experts = run["lora_target_parameters"] or modules & {"all-linear", "gate_proj", "up_proj", "down_proj"}
+    if experts and of_experts and run["lora_dropout"]:
+        raise ValueError(
+            f"lora_dropout={run['lora_dropout']}: an adapter of experts, which are one tensor in each layer, can't have it: say "
+            "lora_dropout: 0"
+        )
 
 
 def config_of(model: str, revision: str = "main", trust_remote_code: bool = False):
@@ -133,6 +167,20 @@ def generation_config_of(model: str, revision: str = "main", trust_remote_code: 
     except OSError:
         config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
         return GenerationConfig.from_model_config(config)
+
+
+def sample_by_the_run_alone(model) -> None:
+    """Forget how the model's generation_config.json would sample, but for its tokens: the run says how it does.
+
+    transformers fills what a run leaves unset (suppress_tokens, no_repeat_ngram_size, typical_p) from there, and the
+    log-probabilities that are trained on know nothing of it (volcengine/verl#7270).
+    """
+    kept = model.generation_config
+    ids = {
+        key: getattr(kept, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+    }
+    kept.__dict__.clear()
+    kept.__dict__.update(GenerationConfig(**ids).__dict__)
 
 
 def model_init_kwargs(model_args) -> dict:

@@ -96,6 +96,19 @@ def line_ends(tokenizer, kind: Kind) -> torch.Tensor | None:
     return torch.tensor([i for i, text in enumerate(texts) if "\n" in text])
 
 
+def refuse_headless(config, kind: Kind, key: str) -> None:
+    """Raises ValueError where transformers has no score head for this kind of model: Granite, Cohere and Falcon-H1 have none."""
+    auto = AutoModelForSequenceClassification if kind.level == "response" else AutoModelForTokenClassification
+    if type(config) not in auto._model_mapping and auto.__name__ not in getattr(config, "auto_map", {}):
+        other = AutoModelForTokenClassification if kind.level == "response" else AutoModelForSequenceClassification
+        others = "step" if kind.level == "response" else "response"
+        way_out = f"say level: {others}, or " if type(config) in other._model_mapping else ""
+        raise ValueError(
+            f"{key}: transformers has no {auto.__name__.removeprefix('AutoModel')} for {config.model_type}, so that it can't score: {way_out}"
+            "name a model of another family"
+        )
+
+
 def first_layers(config, layers: int | None):
     """The config of a model of the first so many layers; None: of all. Raises ValueError where there aren't so many."""
     if layers is not None:

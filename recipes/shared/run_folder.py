@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
-from transformers import TrainerState
+from transformers import TrainerCallback, TrainerState
 
 from recipes.shared.interruption import Interruption, disk_is_full
 from recipes.shared.run_config import RunConfig
@@ -33,13 +33,15 @@ FREE_TO_CHANGE = {
     "vllm_server_base_url", "vllm_server_host", "vllm_server_port", "vllm_server_timeout", "vllm_group_port",
     "vllm_gpu_memory_utilization", "vllm_enable_sleep_mode",
 }  # fmt: skip
+# what a run that never took a step has left
+BEFORE_A_STEP = {LAUNCH, "reward_model.json", "completions.jsonl", "wandb", "wandb_run_id"}
 SHARED_WITHIN_S = 60.0  # NFS remembers for half a minute and more that a file wasn't there
 # the files of a checkpoint that aren't the model's
 ONLY_TO_RESUME = r"optimizer|scheduler|scaler|rng_state|trainer_state|latest|zero_to_"
 
 
 def open_run(training_args, config: RunConfig) -> str | None:
-    """Make the run's folder its own, and return the checkpoint to resume from, if any. Raises ValueError, as `refuse` does.
+    """Make the run's folder, and return the checkpoint to resume from, if any. Raises ValueError, as `refuse` does.
 
     Only an incomplete checkpoint, of a run that was killed while it wrote it, is removed. With `resume_from_checkpoint: true`
     a run without a complete checkpoint starts from the beginning.
@@ -55,14 +57,30 @@ def open_run(training_args, config: RunConfig) -> str | None:
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / LAUNCH, json.dumps(launch) + "\n")
-        write_atomically(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
+        _provisional(folder).write_text(yaml.safe_dump(settings, sort_keys=False))
     if occupied:
+        claim(folder)
         say(
             f"resuming {folder} from {checkpoint}"
             if checkpoint
             else f"{folder}: no complete checkpoint, from the beginning"
         )
     return checkpoint
+
+
+def claim(folder: Path) -> None:
+    """Make the folder the run's for good, once it has taken a step: until then it leaves nothing in the way of another try."""
+    if PartialState().is_main_process and _provisional(folder).exists():
+        os.replace(_provisional(folder), folder / CONFIG)
+
+
+def _provisional(folder: Path) -> Path:
+    return folder / f"{CONFIG}.tmp"
+
+
+class Claim(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        claim(Path(args.output_dir))
 
 
 def refuse(folder: Path, resume: str | None, settings: dict) -> bool:
@@ -76,8 +94,7 @@ def refuse(folder: Path, resume: str | None, settings: dict) -> bool:
         raise ValueError(f"resume_from_checkpoint={resume!r}: output_dir={str(folder)!r} holds no run to resume")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output_dir={str(folder)!r} is a file: name a folder")
-    # a run that was killed before its config was written has left no more than these
-    if not folder.is_dir() or all(p.name == LAUNCH or p.name.endswith(".tmp") for p in folder.iterdir()):
+    if not folder.is_dir() or all(p.name in BEFORE_A_STEP or p.name.endswith(".tmp") for p in folder.iterdir()):
         return False
     if resume is None:
         state = "a finished" if (folder / SUMMARY).exists() else "an unfinished"
@@ -157,7 +174,8 @@ def is_complete(checkpoint: Path) -> bool:
 def train_and_save(trainer, checkpoint: str | None) -> float:
     """Train to the end, save model and tokenizer into output_dir, and return the seconds that training took here.
 
-    A reward that breaks its contract, and a full disk, end the program with one line; a signal to stop ends it in a checkpoint.
+    A reward that breaks its contract, a full disk, and rows too few for a step end the program with one line; a signal to stop
+    ends it in a checkpoint.
     """
     start, folder = time.perf_counter(), Path(trainer.args.output_dir)
     if checkpoint is not None and _is_over(trainer.args, Path(checkpoint)):
@@ -168,12 +186,31 @@ def train_and_save(trainer, checkpoint: str | None) -> float:
                 if file.is_file() and not re.match(ONLY_TO_RESUME, file.name):
                     shutil.copy2(file, folder)
     else:
+        trainer.add_callback(Claim())
+        trainer.add_callback(RateOfTheStep())
         with refusing(RewardError), disk_is_full(folder), Interruption.watched(trainer):
             trainer.train(resume_from_checkpoint=checkpoint)
+        with refusing():
+            if trainer.state.global_step == 0:
+                raise ValueError(
+                    f"no step was taken: {len(trainer.train_dataset)} rows don't fill one: lower per_device_train_batch_size or "
+                    "gradient_accumulation_steps, or add rows"
+                )
         with disk_is_full(folder):
             trainer.save_model(str(folder))
     PartialState().wait_for_everyone()  # the other processes may read what the first one wrote
     return round(time.perf_counter() - start, 1)
+
+
+class RateOfTheStep(TrainerCallback):
+    """A run that is resumed to go on for longer would take its first step at the last rate of the shorter one, such as 0."""
+
+    def on_train_begin(self, args, state, control, lr_scheduler=None, optimizer=None, **kwargs):
+        scheduler = getattr(lr_scheduler, "scheduler", lr_scheduler)
+        if state.global_step and hasattr(scheduler, "lr_lambdas"):
+            parts = zip(scheduler.base_lrs, scheduler.lr_lambdas, optimizer.param_groups, strict=True)
+            for rate, at, group in parts:
+                group["lr"] = rate * at(scheduler.last_epoch)
 
 
 def _is_over(training_args, checkpoint: Path) -> bool:

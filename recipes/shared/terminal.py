@@ -11,6 +11,7 @@ from accelerate import PartialState
 import recipes
 
 REFUSES_ALONE_S = 10.0
+REFUSALS = ValueError, NotImplementedError, ImportError  # what the libraries raise for a config that they don't take
 
 
 def say(text: str) -> None:
@@ -24,8 +25,8 @@ def result(text: str) -> None:
 
 
 @contextmanager
-def refusing(kind: type[ValueError] = ValueError):
-    """A ValueError inside, of this kind, ends the program with a line on standard error for each problem, and exit code 2."""
+def refusing(kind: type[Exception] | tuple[type[Exception], ...] = ValueError):
+    """An exception inside, of this kind, ends the program with a line on standard error for each problem, and exit code 2."""
     try:
         yield
     except kind as error:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 import yaml
 
+from recipes.shared import model_loading
 from recipes.shared.run_config import RunConfig
 
 CHOICES = {
@@ -94,6 +95,16 @@ def stop_problems(config: RunConfig) -> Iterator[str]:
             f"{setting} with mask_truncated_completions: TRL takes a completion without its end token for cut off, and would "
             "learn nothing from those that stopped: say mask_truncated_completions: false"
         )
+
+
+def stop_at_the_end(training_args, model_args, tokenizer) -> None:
+    """Have vLLM stop where an answer ends; by itself it goes by the end tokens that the model's files declare."""
+    model, revision = model_args.model_name_or_path, model_args.model_revision
+    declared = model_loading.generation_config_of(model, revision, training_args.trust_remote_code)
+    ends = model_loading.end_tokens(tokenizer, declared)
+    if training_args.use_vllm:
+        kwargs = training_args.generation_kwargs or {}
+        training_args.generation_kwargs = kwargs | {"stop_token_ids": [*kwargs.get("stop_token_ids", []), *ends]}
 
 
 def need_vllm(use_vllm: bool) -> None:
