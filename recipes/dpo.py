@@ -92,6 +92,8 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, con
             peft_config=model_loading.peft_config(model_args),
         )
     model_loading.keep_small_steps(trainer)
+    if training_args.disable_dropout:
+        model_loading.no_dropout(trainer.model)
     shown = {"loss": "loss", "pair accuracy": "rewards/accuracies", "margin": "rewards/margins"}
     origin = tracking.follow(trainer, shown, args, model_args)
 

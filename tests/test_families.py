@@ -1,15 +1,44 @@
 """What is learned and sampled under the chat templates of many families: the answer and its end, or the run is refused."""
 
 import json
+import shutil
 
 import pytest
-from conftest import run_dpo, run_grpo, run_reward_model, run_sft
+import torch
+from conftest import run_dpo, run_grpo, run_ppo, run_reward_model, run_sft
 from datasets import Dataset
 from families import TEMPLATES, model_of, tokenizer_of
-from transformers import GenerationConfig
+from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CohereConfig,
+    FalconH1Config,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GenerationConfig,
+    Glm4Config,
+    GptOssConfig,
+    GraniteConfig,
+    HyperCLOVAXConfig,
+    LlamaConfig,
+    MistralConfig,
+    MixtralConfig,
+    Olmo2Config,
+    Phi3Config,
+    Qwen3_5TextConfig,
+    Qwen3Config,
+    Qwen3MoeConfig,
+    SmolLM3Config,
+)  # fmt: skip
 
-from recipes import sft
-from recipes.shared import dataset_rows, model_loading, tokens
+import data
+from recipes import merge, sft
+from recipes.measuring import divergence
+from recipes.preflight.questions import examine
+from recipes.shared import dataset_rows, model_loading, run_folder, tokens
+from recipes.shared.cli import parse
+from recipes.shared.launch import Launch
 
 QUESTION, SYSTEM = "What is 10 + 2?", "Think first."
 ANSWER = "<think>10+2 is 12</think><answer>12</answer>"
@@ -156,8 +185,6 @@ def test_what_the_trainers_are_given_is_what_was_meant(name, files, tmp_path, mo
     model = model_of(tmp_path / "model", tokenizer)
     seen = {}
 
-    from recipes.shared import run_folder
-
     def first_batch(trainer, *_):
         seen["trainer"] = trainer
         seen["batch"] = next(iter(trainer.get_train_dataloader()))
@@ -220,3 +247,311 @@ def test_a_template_s_own_end_is_learned_sampled_and_rewarded(files, tmp_path, c
         if "reward" in row
     ]
     assert log["completions/clipped_ratio"] < 0.3 and log["rewards/think_format/mean"] > 0.7
+
+
+# those whose logits have a scale or a cap of their own, whose attention slides, whose layers are of two kinds, or have experts
+ARCHITECTURES = {
+    "Qwen3": (Qwen3Config, {"head_dim": 8}),
+    "Llama": (LlamaConfig, {}),
+    "Gemma 2": (Gemma2Config, {"head_dim": 8, "final_logit_softcapping": 2.0, "sliding_window": 16}),
+    "Gemma 3": (Gemma3TextConfig, {"head_dim": 8}),
+    "Granite": (GraniteConfig, {"logits_scaling": 8.0, "embedding_multiplier": 12.0, "residual_multiplier": 0.22}),
+    "Cohere": (CohereConfig, {"logit_scale": 0.0625}),
+    "Phi-3": (Phi3Config, {}),
+    "Mistral": (MistralConfig, {"sliding_window": 16}),
+    "OLMo 2": (Olmo2Config, {}),
+    "SmolLM3": (SmolLM3Config, {}),
+    "GLM-4": (Glm4Config, {"head_dim": 8}),
+    "HyperCLOVA X": (HyperCLOVAXConfig, {"logits_scaling": 4.0}),
+    "Falcon-H1": (
+        FalconH1Config,
+        {"lm_head_multiplier": 0.3, "mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16,
+         "mamba_n_groups": 1, "mamba_chunk_size": 16},
+    ),
+    "Qwen3.5": (
+        Qwen3_5TextConfig,
+        {"head_dim": 8, "layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2,
+         "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+    ),
+    "Qwen3-MoE": (Qwen3MoeConfig, {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}),
+    "Mixtral": (MixtralConfig, {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "gpt-oss": (GptOssConfig, {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}),
+}  # fmt: skip
+EXPERTS = ("Qwen3-MoE", "Mixtral", "gpt-oss")
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    """A tiny model of an architecture, by its name."""
+    made = {}
+
+    def model(name: str) -> str:
+        if name not in made:
+            config, settings = ARCHITECTURES[name]
+            tokenizer = tokenizer_of("qwen2_5", eos="<|im_end|>")
+            made[name] = model_of(tmp_path_factory.mktemp("model"), tokenizer, config=config, init=0.3, **settings)
+        return made[name]
+
+    return model
+
+
+def log_of(folder) -> list[dict]:
+    last = max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    return json.loads((last / "trainer_state.json").read_text())["log_history"]
+
+
+KEPT = ["--save_strategy", "steps", "--save_steps", "1"]
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_first_loss_is_the_cross_entropy_of_the_answers(name, family, files, tmp_path):
+    """TRL 1.12 left out the scale of Granite's logits, Falcon-H1's and HyperCLOVA X's. Experts add a loss of their own, off here."""
+    model = family(name)
+    more = ["--router_aux_loss_coef", "0"] if name in EXPERTS else []
+    run_sft(
+        *(*KEYS, *KEPT, *more, "--model_name_or_path", model, "--dataset", files["sft"], "--accuracy", "null"),
+        *("--per_device_train_batch_size", "16", "--max_steps", "1", "--output_dir", str(tmp_path / "run")),
+    )
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    model_loading.prepare(tokenizer, model)
+    rows, _ = dataset_rows.usable_demonstrations(data.load(files["sft"], template="chat"), tokenizer, None)
+    policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    sums = divergence.log_probs(policy, rows["prompt_ids"], rows["completion_ids"])
+    want = -sum(sums) / sum(map(len, rows["completion_ids"]))
+    assert log_of(tmp_path / "run")[0]["loss"] == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("name", ["Granite", "Gemma 2", "Falcon-H1", "Qwen3-MoE"])
+def test_equal_weights_have_ratio_one_and_no_kl_with_dropout_in_the_config_too(name, family, files, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(family(name), model)
+    config = json.loads((model / "config.json").read_text()) | {"attention_dropout": 0.5}
+    (model / "config.json").write_text(json.dumps(config))
+    run_grpo(
+        *(*KEYS, *KEPT, "--model_name_or_path", str(model), "--dataset", files["sft"], "--beta", "0.1"),
+        *("--rewards", "{repetition_penalty: 1.0}", "--num_generations", "4", "--per_device_train_batch_size", "8"),
+        *("--max_completion_length", "12", "--num_iterations", "2", "--max_steps", "2", "--learning_rate", "0"),
+        *("--output_dir", str(tmp_path / "run")),
+    )
+    log = [row for row in log_of(tmp_path / "run") if "kl" in row]
+    assert len(log) == 2 and all(row["kl"] == row["clip_ratio/region_mean"] == 0 for row in log)
+
+
+def test_dropout_that_is_asked_for_where_it_is_off_is_refused(family, files, tmp_path, capsys):
+    argv = ["--model_name_or_path", family("Llama"), "--dataset", files["sft"], "--rewards", "{math_answer: 1.0}"]
+    argv += [*KEYS, "--use_peft", "true", "--lora_dropout", "0.1", "--output_dir", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        run_grpo(*argv)
+    assert "leave it out, or say disable_dropout: false" in capsys.readouterr().err
+
+
+@pytest.mark.trains
+def test_how_the_checkpoint_would_sample_is_not_how_the_run_samples(family, files, tmp_path):
+    """min_p, suppressed tokens and a ban on repetition in generation_config.json would narrow what GRPO samples from."""
+    model = tmp_path / "model"
+    shutil.copytree(family("Llama"), model)
+    leaks = {"min_p": 0.9, "no_repeat_ngram_size": 1, "suppress_tokens": list(range(20, 200)), "typical_p": 0.1}
+    own = json.loads((model / "generation_config.json").read_text())
+    (model / "generation_config.json").write_text(json.dumps(own | leaks | {"do_sample": True}))
+    seen = {}
+    for name, folder in (("plain", family("Llama")), ("leaky", str(model))):
+        run_grpo(
+            *(*KEYS, "--model_name_or_path", folder, "--dataset", files["sft"], "--rewards", "{repetition_penalty: 1.0}"),
+            *("--num_generations", "4", "--per_device_train_batch_size", "8", "--max_completion_length", "12"),
+            *("--max_steps", "1", "--held_out", "4", "--held_out_dataset", "arithmetic", "--output_dir", str(tmp_path / name)),
+        )  # fmt: skip
+        lines = (tmp_path / name / "completions.jsonl").read_text().splitlines()
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        seen[name] = [json.loads(line)["completion"] for line in lines], summary["before"]
+    assert seen["plain"] == seen["leaky"]
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(
+    "name, keys",
+    [
+        ("Llama", ["--lora_target_modules", "all-linear", "--use_rslora", "true"]),
+        ("Llama", ["--lora_target_modules", "all-linear", "--use_dora", "true"]),
+        ("Gemma 2", ["--lora_target_modules", "all-linear", "--lora_modules_to_save", "[embed_tokens, lm_head]"]),
+        ("Qwen3-MoE", ["--lora_target_modules", "all-linear"]),
+        ("Mixtral", ["--lora_target_modules", "[q_proj]", "--lora_target_parameters", "[mlp.experts.down_proj]"]),
+        ("gpt-oss", ["--lora_target_modules", "all-linear"]),
+    ],
+    ids=["rsLoRA", "DoRA", "tied embeddings in full", "experts by all-linear", "experts by name", "gpt-oss"],
+)
+def test_an_adapter_trains_and_merged_is_what_it_was(name, keys, family, files, tmp_path):
+    model, run, merged = family(name), tmp_path / "run", tmp_path / "merged"
+    run_sft(
+        *(
+            *KEYS,
+            *keys,
+            "--use_peft",
+            "true",
+            "--lora_dropout",
+            "0",
+            "--model_name_or_path",
+            model,
+            "--accuracy",
+            "null",
+        ),
+        *(
+            "--dataset",
+            files["sft"],
+            "--per_device_train_batch_size",
+            "4",
+            "--learning_rate",
+            "0.02",
+            "--max_steps",
+            "4",
+        ),
+        *("--output_dir", str(run)),
+    )
+    adapted = AutoPeftModelForCausalLM.from_pretrained(run, dtype=torch.float32).eval()
+    if name in EXPERTS[:2]:
+        assert any("experts" in key and v.abs().sum() > 0 for key, v in adapted.state_dict().items() if "lora_B" in key)
+    merge.main(*parse((merge.Merge,), ["--model_name_or_path", str(run), "--output_dir", str(merged)]))
+    ids = torch.arange(20, 80)[None]
+    with torch.inference_mode():
+        base, wanted, got = (
+            m(input_ids=ids).logits
+            for m in (AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval(), adapted,
+                      AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval())
+        )  # fmt: skip
+    assert (wanted - base).abs().max() > 0.1 and (got - wanted).abs().max() < 1e-3
+
+
+def test_an_adapter_that_would_merge_into_another_model_is_refused_before_and_after(family, files, tmp_path, capsys):
+    """Of an embedding that is the head too: the adapter changes the one, and what is merged both (huggingface/peft#2777)."""
+    model = family("Gemma 2")
+    with pytest.raises(SystemExit):
+        run_sft(
+            *(*KEYS, "--use_peft", "true", "--lora_target_modules", "[q_proj, embed_tokens]", "--accuracy", "null"),
+            *("--model_name_or_path", model, "--dataset", files["sft"], "--output_dir", str(tmp_path / "run")),
+        )
+    assert "lora_modules_to_save: [embed_tokens]" in capsys.readouterr().err
+    adapter = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model),
+        LoraConfig(target_modules=["embed_tokens"], init_lora_weights=False, task_type="CAUSAL_LM"),
+    )
+    adapter.save_pretrained(tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / "adapter")
+    argv = ["--model_name_or_path", str(tmp_path / "adapter"), "--output_dir", str(tmp_path / "merged")]
+    with pytest.raises(SystemExit):
+        merge.main(*parse((merge.Merge,), argv))
+    assert "is another model: logits" in capsys.readouterr().err and not (tmp_path / "merged").exists()
+
+
+def test_experts_with_dropout_in_their_adapter_are_refused_with_the_way_out(family, files, tmp_path, capsys):
+    argv = [*KEYS, "--use_peft", "true", "--lora_target_modules", "all-linear", "--dataset", files["sft"]]
+    with pytest.raises(SystemExit):
+        run_sft(*argv, "--model_name_or_path", family("Qwen3-MoE"), "--output_dir", str(tmp_path / "run"))
+    assert "say lora_dropout: 0" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe, run", [("reward_model", run_reward_model), ("ppo", run_ppo)])
+def test_a_family_without_a_score_head_is_refused(recipe, run, family, files, tmp_path, capsys):
+    argv = [*KEYS, "--model_name_or_path", family("Granite"), "--output_dir", str(tmp_path / "run")]
+    argv += ["--level", "response"] if recipe == "reward_model" else ["--rewards", "{math_answer: 1.0}"]
+    argv += ["--dataset", files["dpo" if recipe == "reward_model" else "sft"]]
+    with pytest.raises(SystemExit):
+        run(*argv)
+    assert "transformers has no ForSequenceClassification for granite" in capsys.readouterr().err
+    failed = [text for status, _, text in examine(recipe, argv, Launch()).lines if status == "fail"]
+    assert len(failed) == 1 and "for granite" in failed[0]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "keys", [[], ["--use_peft", "true", "--lora_target_modules", "all-linear"]], ids=["full", "LoRA"]
+)
+def test_the_check_passes_every_family_that_trains(name, keys, family, files, tmp_path):
+    argv = [
+        *KEYS,
+        *keys,
+        "--model_name_or_path",
+        family(name),
+        "--dataset",
+        files["sft"],
+        "--output_dir",
+        str(tmp_path / "x"),
+    ]
+    found = examine("grpo", [*argv, "--rewards", "{math_answer: 1.0}"], Launch())
+    if name == "Falcon-H1" and keys:
+        assert "'out_proj' is incompatible with Mamba" in next(
+            text for status, _, text in found.lines if status == "fail"
+        )
+        return
+    assert not [line for line in found.lines if line[0] in ("fail", "skip")] and found.estimate is not None
+
+
+@pytest.mark.trains
+def test_what_trl_refuses_is_one_line_and_leaves_the_folder_to_the_next_try(family, files, tmp_path, capsys):
+    run = tmp_path / "run"
+    argv = [
+        *KEYS,
+        "--model_name_or_path",
+        family("Llama"),
+        "--dataset",
+        files["dpo"],
+        "--accuracy",
+        "null",
+        "--max_steps",
+        "1",
+    ]
+    argv += ["--output_dir", str(run), "--precompute_ref_log_probs", "true", "--per_device_train_batch_size", "2"]
+    with pytest.raises(SystemExit) as ended:
+        run_dpo(*argv, "--sync_ref_model", "true")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert ended.value.code == 2 and "sync_ref_model=True" in line and not (run / "config.yaml").exists()
+    run_dpo(*argv)
+    assert (run / "config.yaml").is_file() and (run / "summary.json").is_file()
+    with pytest.raises(SystemExit):
+        run_dpo(*argv)
+    assert "already holds a finished run" in capsys.readouterr().err
+
+
+@pytest.mark.trains
+def test_a_longer_resume_takes_no_step_at_the_rate_the_shorter_run_ended_with(family, files, tmp_path):
+    run = tmp_path / "run"
+    argv = [*KEYS, *KEPT, "--model_name_or_path", family("Llama"), "--dataset", files["sft"], "--accuracy", "null"]
+    argv += ["--output_dir", str(run), "--per_device_train_batch_size", "4", "--learning_rate", "1e-3"]
+    run_sft(*argv, "--max_steps", "2")
+    run_sft(*argv, "--max_steps", "4", "--resume_from_checkpoint", "true")
+    rates = [row["learning_rate"] for row in log_of(run) if "learning_rate" in row]
+    assert rates == pytest.approx([1e-3, 5e-4, 5e-4, 2.5e-4]), "linear over 2 steps, then over 4"
+
+
+@pytest.mark.parametrize(
+    "run, keys, said",
+    [
+        (run_dpo, ["--label_smoothing", "0.1"], "loss_type sigmoid doesn't use it"),
+        (run_sft, ["--eos_token", "<nowhere>"], "isn't a token of this tokenizer"),
+        (run_sft, ["--chat_template_path", "nowhere.jinja"], "there is no such file"),
+    ],
+)
+def test_keys_that_would_do_nothing_or_fail_late_are_refused(run, keys, said, family, files, tmp_path, capsys):
+    argv = [*KEYS, "--model_name_or_path", family("Llama"), "--accuracy", "null", "--output_dir", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        run(*argv, *keys, "--dataset", files["dpo" if run is run_dpo else "sft"])
+    assert said in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.trains
+def test_rows_that_no_batch_takes_are_said(family, files, tmp_path, capsys):
+    run_grpo(
+        *(*KEYS, "--model_name_or_path", family("Llama"), "--dataset", files["sft"], "--rewards", "{math_answer: 1.0}"),
+        *(
+            "--num_generations",
+            "2",
+            "--per_device_train_batch_size",
+            "6",
+            "--max_completion_length",
+            "4",
+            "--max_steps",
+            "1",
+        ),
+        *("--output_dir", str(tmp_path / "run")),
+    )
+    assert "1 of 16 rows fill no batch of 3 prompts" in capsys.readouterr().out

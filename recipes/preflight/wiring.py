@@ -149,15 +149,14 @@ def special_tokens(config: RunConfig, found: Findings) -> None:
 
 def model_config(config: RunConfig, found: Findings) -> None:
     need(found, "tokenizer")
-    found.model_config = model_config_of(config, "model_name_or_path", config["model_revision"] or "main")
-    model_loading.refuse_lora(as_it_runs(config), found.model_config)
+    of_model = model_config_of(config, "model_name_or_path", config["model_revision"] or "main")
+    model_loading.refuse_lora(as_it_runs(config), of_model)
     if config.recipe == "reward_model" or (
         config.recipe == "ppo" and not (config["value_model"] or config["reward_model"])
     ):
         scores = reward_models.Kind(config["level"] or "response")
-        reward_models.refuse_headless(
-            found.model_config, scores, f"model_name_or_path={config['model_name_or_path']!r}"
-        )
+        reward_models.refuse_headless(of_model, scores, f"model_name_or_path={config['model_name_or_path']!r}")
+    found.model_config = of_model
     kind = type(found.model_config).__name__.removesuffix("Config")
     found.say("pass", "model", f"{config['model_name_or_path']}: {kind}")
 

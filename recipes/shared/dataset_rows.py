@@ -77,12 +77,17 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
 
 
 def refuse_too_few(rows: int, prompts: int) -> None:
-    """Raises ValueError where a batch takes more prompts than there are: TRL drops what doesn't fill one, and ends at step 0."""
+    """Raises ValueError where a batch takes more prompts than there are: TRL drops what doesn't fill one, and ends at step 0.
+
+    What an epoch drops is said.
+    """
     if rows < prompts:
         raise ValueError(
             f"{rows} rows are fewer than the {prompts} prompts that are sampled together, so that no batch would be full and "
             "nothing trained: lower per_device_train_batch_size, or add rows"
         )
+    if prompts and (dropped := rows % prompts):
+        terminal.say(f"{dropped} of {rows} rows fill no batch of {prompts} prompts, other ones in each epoch")
 
 
 def reward_columns(rows: datasets.Dataset) -> dict[str, list]:
@@ -129,7 +134,7 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
     """The preference rows, with their `prompt_ids`, `chosen_ids` and `rejected_ids`, and {"rows", "broken", "equal", "too_long"}.
 
     Those are all, and those left out. A row is broken when it has no prompt or lacks one of two answers (data/ gives None for
-    one it can't read), or an answer doesn't go on with the thoughts that the prompt has begun; and equal when both answers
+    one it can't read), or its chosen answer doesn't end the thoughts that the prompt has begun; and equal when both answers
     are the same, which prefers nothing; max_length counts the tokens of prompt and longer answer.
     Raises ValueError when a column is missing, and when no row is left.
     """
@@ -141,13 +146,12 @@ def usable_pairs(rows: datasets.Dataset, tokenizer, max_length: int | None):
         for i, row in enumerate(rows.select_columns(["chosen_ids", "rejected_ids"]))
         if len({*map(tuple, row.values())}) == 1
     }
-    empty = _empty(rows, "chosen") | _empty(rows, "rejected")
     return _leave_out(
         rows,
         tokenizer,
         *(("broken", f"have {lack}", found) for lack, found in unreadable(rows).items()),
         ("broken", "lack a prompt or one of two answers", broken),
-        ("broken", THOUGHTLESS, empty - broken),
+        ("broken", THOUGHTLESS, _empty(rows, "chosen") - broken),
         ("equal", "have equal answers, chosen and rejected", same),
         (
             "too_long",

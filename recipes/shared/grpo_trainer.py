@@ -13,6 +13,8 @@ class ResumableGRPOTrainer(GRPOTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         model_loading.sample_by_the_run_alone(self.model)
+        if self.args.disable_dropout:
+            model_loading.no_dropout(self.model)
 
     def _tokenize_prompts(self, prompts: list):
         """The tokens that every recipe gives these prompts."""

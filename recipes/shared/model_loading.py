@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from peft import inject_adapter_in_model
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 from trl import get_peft_config
@@ -73,6 +74,16 @@ def without_dropout(training_args, model_args, config) -> None:
     training_args.disable_dropout = config.given.get("disable_dropout", True)
     if training_args.disable_dropout:
         model_args.lora_dropout = 0.0
+
+
+def no_dropout(model) -> None:
+    """Set every rate of dropout to 0. TRL's disable_dropout reaches modules of dropout alone, and most attentions hold a number."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
 def refuse_lora(run, config) -> None:

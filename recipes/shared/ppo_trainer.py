@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 from trl import GRPOConfig
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
-from trl.trainer.utils import FusedCausalLMOutput, disable_dropout_in_model
+from trl.trainer.utils import FusedCausalLMOutput
 
-from recipes.shared import reward_models
+from recipes.shared import model_loading, reward_models
 from recipes.shared.grpo_trainer import ResumableGRPOTrainer
 from recipes.shared.terminal import say
 
@@ -106,7 +106,7 @@ class PPOTrainer(ResumableGRPOTrainer):
         self._wanted = self._reading = False
         self.kl = 0.0  # of the last rollout, nats a completion
         if self.args.disable_dropout:
-            disable_dropout_in_model(value_model)
+            model_loading.no_dropout(value_model)
         if self.args.gradient_checkpointing:
             value_model.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
             value_model.enable_input_require_grads()

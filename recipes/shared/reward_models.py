@@ -235,7 +235,7 @@ def quality(model, kind: Kind, rows: Dataset, tokenizer, batch_size: int) -> dic
     }
     if kind.level == "step" and "first_error" in rows.column_names:
         whole, errors = [tokens.text_of(r) for r in rows["rejected"]], rows["first_error"]
-        texts = tokens.continuations(whole, tokens.prompt_texts(rows["prompt"], tokenizer))
+        texts = tokens.continuations(whole, tokens.prompt_texts(rows["prompt"], tokenizer), ended=False)
         hits, chances = [], []
         for i, _, steps in found:
             if errors[i] is not None:

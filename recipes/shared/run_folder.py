@@ -211,6 +211,7 @@ class RateOfTheStep(TrainerCallback):
             parts = zip(scheduler.base_lrs, scheduler.lr_lambdas, optimizer.param_groups, strict=True)
             for rate, at, group in parts:
                 group["lr"] = rate * at(scheduler.last_epoch)
+            scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]  # what is logged
 
 
 def _is_over(training_args, checkpoint: Path) -> bool:

@@ -109,17 +109,17 @@ def begins_thoughts(prompts: list, tokenizer) -> bool:
     return first is not None and OPENED.search(prompt_texts([first], tokenizer)[0]) is not None
 
 
-def continuations(texts: list[str], prompts: list[str]) -> list[str | None]:
+def continuations(texts: list[str], prompts: list[str], ended: bool = True) -> list[str | None]:
     """Answers, less what their prompts, as the model sees them, have written of them already.
 
-    Where a prompt ends in <think>, an answer's own is left out; None for one that doesn't end those thoughts.
+    Where a prompt ends in <think>, an answer's own is left out; None, where `ended`, for one that doesn't end those thoughts.
     """
     rest = []
     for text, prompt in zip(texts, prompts, strict=True):
         if begun := OPENED.search(prompt):
             own = text.lstrip()
             text = own.removeprefix("<think>").removeprefix(begun[1]) if own.startswith("<think>") else text
-            text = text if "</think>" in text else None
+            text = text if "</think>" in text or not ended else None
         rest.append(text)
     return rest
 
@@ -128,9 +128,9 @@ def text_of(answer: str | list[dict] | None) -> str:
     return answer if isinstance(answer, str) else answer[-1]["content"] if answer else ""
 
 
-def completion_ids(completions: list, prompts: list, tokenizer) -> list[list[int]]:
-    """The tokens of each completion behind its prompt, and the end token; none of one that doesn't go on with its prompt."""
-    texts = continuations([text_of(c) for c in completions], prompt_texts(prompts, tokenizer))
+def completion_ids(completions: list, prompts: list, tokenizer, ended: bool = False) -> list[list[int]]:
+    """The tokens of each completion behind its prompt, and the end token; none for what `continuations` gives None."""
+    texts = continuations([text_of(c) for c in completions], prompt_texts(prompts, tokenizer), ended)
     ids = tokenizer([text or "" for text in texts], add_special_tokens=False)["input_ids"]
     return [[] if text is None else [*row, tokenizer.eos_token_id] for row, text in zip(ids, texts, strict=True)]
 
@@ -138,7 +138,7 @@ def completion_ids(completions: list, prompts: list, tokenizer) -> list[list[int
 def with_ids(rows: datasets.Dataset, tokenizer, *answers: str) -> datasets.Dataset:
     """The rows with `prompt_ids`, and for each of these columns, say `chosen`, its `chosen_ids`.
 
-    Both are empty where the row lacks a prompt or an answer.
+    Both are empty where the row lacks a prompt or an answer, or an answer to learn doesn't end the thoughts that its prompt begins.
     """
     columns = ["prompt_ids", *(answer_ids(name) for name in answers)]
 
@@ -150,7 +150,9 @@ def with_ids(rows: datasets.Dataset, tokenizer, *answers: str) -> datasets.Datas
         ids = {c: iter(()) for c in columns}
         if any(whole):
             ids["prompt_ids"] = iter(prompt_ids(kept["prompt"], tokenizer))
-            ids |= {answer_ids(a): iter(completion_ids(kept[a], kept["prompt"], tokenizer)) for a in answers}
+            for a in answers:
+                to_learn = a != "rejected"
+                ids[answer_ids(a)] = iter(completion_ids(kept[a], kept["prompt"], tokenizer, ended=to_learn))
         return {c: [next(ids[c]) if is_whole else [] for is_whole in whole] for c in columns}
 
     features = datasets.Features(rows.features | dict.fromkeys(columns, datasets.List(datasets.Value("int32"))))
