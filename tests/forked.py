@@ -48,6 +48,18 @@ class Output:
         return _received, (reduction.DupFd(self.fd),)
 
 
+@contextlib.contextmanager
+def _tests_on_the_path():
+    """For the fork server, which is started with the first process: Python 3.11's looks for what it preloads on a path of its own."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPO / "tests"), before]))
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH")
+        os.environ |= {"PYTHONPATH": before} if before is not None else {}
+
+
 def _received(duplicate) -> Output:
     return Output(duplicate.detach())
 
@@ -67,7 +79,8 @@ class Popen:
             types.ModuleType("__main__"),
         )  # not to be run again there
         try:
-            self.process.start()
+            with _tests_on_the_path():
+                self.process.start()
         finally:
             sys.modules["__main__"] = main
         self.pid = self.process.pid

@@ -5,38 +5,17 @@ import shutil
 
 import pytest
 import torch
-from conftest import run_dpo, run_grpo, run_ppo, run_reward_model, run_sft
+from conftest import REPO, run_dpo, run_grpo, run_ppo, run_reward_model, run_sft
 from datasets import Dataset
-from families import TEMPLATES, model_of, tokenizer_of
+from families import ARCHITECTURES, EXPERTS, FAMILIES, TEMPLATES, model_of, tokenizer_of
 from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    CohereConfig,
-    FalconH1Config,
-    Gemma2Config,
-    Gemma3TextConfig,
-    GenerationConfig,
-    Glm4Config,
-    GptOssConfig,
-    GraniteConfig,
-    HyperCLOVAXConfig,
-    LlamaConfig,
-    MistralConfig,
-    MixtralConfig,
-    Olmo2Config,
-    Phi3Config,
-    Qwen3_5TextConfig,
-    Qwen3Config,
-    Qwen3MoeConfig,
-    SmolLM3Config,
-)  # fmt: skip
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import data
 from recipes import merge, sft
 from recipes.measuring import divergence
 from recipes.preflight.questions import examine
-from recipes.shared import dataset_rows, model_loading, run_folder, tokens
+from recipes.shared import dataset_rows, model_loading, reward_models, run_folder, tokens
 from recipes.shared.cli import parse
 from recipes.shared.launch import Launch
 
@@ -247,37 +226,6 @@ def test_a_template_s_own_end_is_learned_sampled_and_rewarded(files, tmp_path, c
         if "reward" in row
     ]
     assert log["completions/clipped_ratio"] < 0.3 and log["rewards/think_format/mean"] > 0.7
-
-
-# those whose logits have a scale or a cap of their own, whose attention slides, whose layers are of two kinds, or have experts
-ARCHITECTURES = {
-    "Qwen3": (Qwen3Config, {"head_dim": 8}),
-    "Llama": (LlamaConfig, {}),
-    "Gemma 2": (Gemma2Config, {"head_dim": 8, "final_logit_softcapping": 2.0, "sliding_window": 16}),
-    "Gemma 3": (Gemma3TextConfig, {"head_dim": 8}),
-    "Granite": (GraniteConfig, {"logits_scaling": 8.0, "embedding_multiplier": 12.0, "residual_multiplier": 0.22}),
-    "Cohere": (CohereConfig, {"logit_scale": 0.0625}),
-    "Phi-3": (Phi3Config, {}),
-    "Mistral": (MistralConfig, {"sliding_window": 16}),
-    "OLMo 2": (Olmo2Config, {}),
-    "SmolLM3": (SmolLM3Config, {}),
-    "GLM-4": (Glm4Config, {"head_dim": 8}),
-    "HyperCLOVA X": (HyperCLOVAXConfig, {"logits_scaling": 4.0}),
-    "Falcon-H1": (
-        FalconH1Config,
-        {"lm_head_multiplier": 0.3, "mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16,
-         "mamba_n_groups": 1, "mamba_chunk_size": 16},
-    ),
-    "Qwen3.5": (
-        Qwen3_5TextConfig,
-        {"head_dim": 8, "layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2,
-         "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
-    ),
-    "Qwen3-MoE": (Qwen3MoeConfig, {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}),
-    "Mixtral": (MixtralConfig, {"num_local_experts": 4, "num_experts_per_tok": 2}),
-    "gpt-oss": (GptOssConfig, {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}),
-}  # fmt: skip
-EXPERTS = ("Qwen3-MoE", "Mixtral", "gpt-oss")
 
 
 @pytest.fixture(scope="module")
@@ -555,3 +503,32 @@ def test_rows_that_no_batch_takes_are_said(family, files, tmp_path, capsys):
         *("--output_dir", str(tmp_path / "run")),
     )
     assert "1 of 16 rows fill no batch of 3 prompts" in capsys.readouterr().out
+
+
+def row_of(name: str, folder) -> str:
+    """The family's line of docs/models.md."""
+    template, architecture = FAMILIES[name]
+    tokenizer = prepared(tokenizer_of(template), folder, declared=["<|user|>"] if name == "GLM-4.5" else [])
+    (prompt,) = tokens.prompt_texts([PROMPT], tokenizer)
+    system = "the template's" if tokens.takes_system(tokenizer) else "before the question"
+    if prompt.rstrip().endswith("</think>"):
+        thoughts = "ended by the prompt"
+    else:
+        thoughts = "begun by the prompt" if tokens.begins_thoughts([PROMPT], tokenizer) else "the answer's own"
+    if begun := tokens.opening(tokenizer):
+        thoughts += f", behind `{begun.strip()}`"
+    config, heads = ARCHITECTURES[architecture][0](), []
+    for level in ("response", "step"):
+        try:
+            reward_models.refuse_headless(config, reward_models.Kind(level), "x")
+            heads.append(level)
+        except ValueError:
+            continue
+    scores = ", ".join(heads) or "refused"
+    cells = [name, architecture, f"`{tokenizer.eos_token}`", system, thoughts, scores]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_table_of_families_says_what_is_so(name, tmp_path):
+    assert row_of(name, tmp_path) in (REPO / "docs/models.md").read_text().splitlines()

@@ -15,7 +15,7 @@ from transformers import set_seed
 
 import data
 from data import preferences
-from recipes.reward_model import StepCollator, tokenized
+from recipes.reward_model import StepCollator, sequences
 from recipes.shared import dataset_rows, model_loading, reward_models, tokens
 
 TINY = "recipes/configs/sft/tiny-base"
@@ -108,17 +108,18 @@ def test_a_score_does_not_depend_on_its_batch(base, level):
 
 
 def test_the_mask_is_the_completion_and_its_end(tokenizer):
-    rows = tokenized(pairs(("ab", "c", "cde", 1), ("a", "bcd", "", 0)), tokenizer)
+    rows = tokens.with_ids(pairs(("ab", "c", "cde", 1), ("a", "bcd", "e", 0)), tokenizer, "chosen", "rejected")
+    rows = sequences(rows)
     batch = StepCollator(tokenizer.pad_token_id)(rows.to_list())
     texts = [
         tokenizer.decode(ids[mask]) for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
     ]
-    assert texts == [f"{t}<|endoftext|>" for t in ("c", "bcd", "cde", "")]
+    assert texts == [f"{t}<|endoftext|>" for t in ("c", "bcd", "cde", "e")]
 
 
 def test_both_answers_of_a_pair_are_cut_at_one_place_behind_their_first_difference(tokenizer):
-    rows = pairs(*[("p", "abcdef", "abXY", 2)] * 200)
-    cut, again, other = (tokenized(rows, tokenizer, seed).to_list() for seed in (0, 0, 1))
+    rows = tokens.with_ids(pairs(*[("p", "abcdef", "abXY", 2)] * 200), tokenizer, "chosen", "rejected")
+    cut, again, other = (sequences(rows, seed).to_list() for seed in (0, 0, 1))
     assert cut == again != other
     chosen, rejected = ([tokenizer.decode(row[f"{side}_ids"][1:]) for row in cut] for side in ("chosen", "rejected"))
     end = "<|endoftext|>"

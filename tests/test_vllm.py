@@ -114,3 +114,12 @@ def test_greedy_completions_and_verdicts_are_those_of_transformers(base, trained
     assert {key: v for key, v in evaluated["vllm"].items() if key != "seconds"} == {
         key: v for key, v in evaluated["transformers"].items() if key != "seconds"
     }
+
+
+def test_it_stops_at_an_end_that_the_model_s_files_do_not_name(base, tmp_path):
+    """As with a chat template that ends a turn in a token of its own."""
+    keys = ("--max_steps", "1", "--eos_token", "<answer>", "--completions_to_log", "64")
+    (row,) = train("grpo", base, tmp_path / "run", *keys)
+    texts = [kept["completion"] for kept in read(tmp_path / "run" / "completions.jsonl")]
+    answered = sum("</answer>" in text for text in texts) / len(texts)
+    assert answered < 0.3 and row["completions/clipped_ratio"] < 0.5, "those that write no <answer> go on; most do"

@@ -41,7 +41,13 @@ def facts(found: Findings, given: list[int], row: dict) -> dict[str, str]:
     ends = tokenizer.convert_ids_to_tokens(model_loading.end_tokens(tokenizer, declared))
     chat = tokens.of_messages(found.rows)
     has_system = chat and row["prompt"][0]["role"] == "system"
-    system = "none" if not has_system else "in its own turn" if tokens.takes_system(tokenizer) else "in the question"
+    system = (
+        "none"
+        if not has_system
+        else "as the template has it"
+        if tokens.takes_system(tokenizer)
+        else "before the question"
+    )
     begun = tokens.begins_thoughts([row["prompt"]], tokenizer)
     sampled = config.recipe in ("grpo", "ppo")
     return {

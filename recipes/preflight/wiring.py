@@ -191,13 +191,19 @@ def template(config: RunConfig, found: Findings) -> None:
     said += ", so that completions begin inside the thoughts" * begun
     if chat and not tokens.takes_system(found.tokenizer):
         said += "; the template has no system role: what a system message says is put before the first question"
-    if text.rstrip().endswith("</think>"):
+    options = config["chat_template_kwargs"] or {}
+    if chat and "strftime_now" in found.tokenizer.chat_template and "date_string" not in options:
+        found.say(
+            "warn", "prompt", f"{said}: the template writes today's date, so that a run that is resumed another day has other prompts; "
+            "chat_template_kwargs: {date_string: 26 Jul 2024} keeps one in Llama's"
+        )  # fmt: skip
+    elif text.rstrip().endswith("</think>"):
         found.say(
             "warn", "prompt", f"{said}: the template has ended the thoughts, so that an answer's own come after empty ones; "
             "chat_template_kwargs: {enable_thinking: true} leaves them to the model in many templates"
         )  # fmt: skip
-        return
-    found.say("pass", "prompt", said)
+    else:
+        found.say("pass", "prompt", said)
 
 
 def usable(config: RunConfig, found: Findings) -> None:
