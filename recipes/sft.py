@@ -35,6 +35,8 @@ def problems(config: RunConfig) -> Iterator[str]:
     yield from arguments.training_problems(config)
     if config["completion_only_loss"] is False:
         yield "completion_only_loss=False: this recipe learns only from the completion"
+    if config["assistant_only_loss"]:
+        yield "assistant_only_loss=True: this recipe learns a row's completion, and no earlier turn: leave it out"
 
 
 def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, config: RunConfig) -> None:

@@ -435,6 +435,24 @@ def test_the_check_passes_every_family_that_trains(name, keys, family, files, tm
 
 
 @pytest.mark.trains
+def test_packed_rows_do_not_read_each_other(family, files, tmp_path):
+    """Without flash attention too: the loss of a batch of all rows is that of the rows alone. `wrapped` is another one."""
+    argv = [*KEYS, *KEPT, "--model_name_or_path", family("Llama"), "--dataset", files["sft"], "--accuracy", "null"]
+    argv += ["--per_device_train_batch_size", "16", "--max_steps", "1", "--learning_rate", "0", "--max_length", "1024"]
+    losses = {}
+    for name, keys in {
+        "alone": [],
+        "bfd": ["--packing"],
+        "wrapped": ["--packing", "--packing_strategy", "wrapped"],
+    }.items():
+        run_sft(*argv, *keys, "--output_dir", str(tmp_path / name))
+        losses[name] = log_of(tmp_path / name)[0]["loss"]
+        lines = {what: (status, text) for status, what, text in examine("sft", [*argv, *keys], Launch()).lines}
+        assert ("lets one read another" in lines["lengths"][1]) == (name == "wrapped")
+    assert losses["bfd"] == pytest.approx(losses["alone"], abs=1e-5) != losses["wrapped"]
+
+
+@pytest.mark.trains
 def test_what_trl_refuses_is_one_line_and_leaves_the_folder_to_the_next_try(family, files, tmp_path, capsys):
     run = tmp_path / "run"
     argv = [

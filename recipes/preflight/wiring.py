@@ -233,7 +233,9 @@ def usable(config: RunConfig, found: Findings) -> None:
     text = f"prompts of {min(prompts)} to {max(prompts)} tokens, half of them up to {median(prompts):.0f}"
     text += f"; answers up to {max(answers)}" if answers and not sampled else ""
     text += f"; left out: {share:.1%}, {counts.reasons}" if counts.reasons else "; left out: none"
-    status = "warn" if share > 0.1 else "pass"
+    wrapped = bool(config["packing"]) and config["packing_strategy"] == "wrapped"
+    text += "; packing_strategy: wrapped cuts rows, and lets one read another: bfd does neither" * wrapped
+    status = "warn" if share > 0.1 or wrapped else "pass"
     found.say(status, "lengths", text)
     room = getattr(found.model_config and found.model_config.get_text_config(), "max_position_embeddings", None)
     longest = sum(found.lengths)
