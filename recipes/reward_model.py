@@ -25,6 +25,7 @@ from transformers import set_seed
 from trl import ModelConfig, RewardConfig, RewardTrainer, get_quantization_config
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
+from recipes.measuring import reward_quality
 from recipes.preflight.entry import start
 from recipes.shared import arguments, dataset_rows, model_loading, reward_models, run_folder, tracking
 from recipes.shared.run_config import RunConfig
@@ -137,7 +138,7 @@ def main(args: RewardModelRecipe, training_args: RewardConfig, model_args: Model
 
     def quality(model) -> dict | None:
         batch_size = training_args.per_device_eval_batch_size
-        return held_out and reward_models.quality(model, kind, held_out, tokenizer, batch_size)
+        return held_out and reward_quality.quality(model, kind, held_out, tokenizer, batch_size)
 
     before = quality(trainer.accelerator.unwrap_model(trainer.model).to(training_args.device))
     if trainer.accelerator.is_main_process:

@@ -15,6 +15,7 @@ from transformers import set_seed
 
 import data
 from data import preferences
+from recipes.measuring import reward_quality
 from recipes.reward_model import StepCollator, sequences
 from recipes.shared import dataset_rows, model_loading, reward_models, tokens
 
@@ -64,7 +65,7 @@ def test_the_figures_of_a_reward_model_by_hand(tokenizer):
     a, b, c, z = (tokenizer(x)["input_ids"][0] for x in "abcz")
     model = Table({a: 1.0, b: -1.0, c: -3.0, z: -100.0})
     rows = pairs(("z", "aa", "ab", 1), ("z", "ab", "ba", 1), ("zz", "b", "aa", 2), ("z", "a", "ac", 1))
-    result = reward_models.quality(model, reward_models.Kind("step"), rows, tokenizer, batch_size=3)
+    result = reward_quality.quality(model, reward_models.Kind("step"), rows, tokenizer, batch_size=3)
     assert result["pair_accuracy"] == 0.625 and result["margin"] == 0.5 and result["rows"] == 4
     assert result["calibration_error"] == pytest.approx(0.2561, abs=1e-4)
     assert result["first_error_hit_rate"] == 0.75 and result["first_error_chance"] == pytest.approx(1 / 3, abs=1e-4)
