@@ -3,8 +3,8 @@
 The base is the one that the adapter's own adapter_config.json names. Weights are merged in float32 and saved in `dtype`, or in
 the base's own. Rounding is all that the merged model differs by, but in bfloat16 a small change is lost in it: of an adapter
 trained at a low rate, as in RL, most may be. The summary has the share, and a line is said where it is over a tenth;
-`--dtype float32` keeps all of it. The merged model's logits are compared with the adapter's, and those of what was saved with the
-merged model's: what differs by more than rounding is refused.
+`--dtype float32` keeps all of it. The merged model's logits are compared with the adapter's, and its weights with
+those that load again: what differs by more than rounding is refused.
 
 Run: python -m recipes.merge --model_name_or_path outputs/<lora run> --output_dir outputs/<merged>
 """
@@ -64,14 +64,21 @@ def logits(model) -> torch.Tensor:
     return model.eval()(input_ids=torch.linspace(0, size - 1, min(size, COMPARED)).long()[None]).logits.float()
 
 
-def refuse_other(what: str, wanted: torch.Tensor, found: torch.Tensor) -> None:
-    """Raises ValueError where logits differ by more than rounding."""
+def refuse_other(wanted: torch.Tensor, found: torch.Tensor) -> None:
+    """Raises ValueError where the logits of the adapter and of what was merged differ by more than rounding."""
     apart, size = (found - wanted).abs().max().item(), wanted.abs().max().item()
     if not apart <= ROUNDING * size:
         raise ValueError(
-            f"{what} is another model: logits of up to {size:.3g} differ by up to {apart:.3g}; nothing is saved. PEFT can't merge this "
+            f"what was merged is another model: logits of up to {size:.3g} differ by up to {apart:.3g}; nothing is saved. PEFT can't merge this "
             "kind of adapter into this base: evaluate and serve the adapter itself"
         )
+
+
+def loaded_differently(model, folder: Path, dtype: torch.dtype, trust_remote_code: bool) -> str | None:
+    """The first weight that the saved folder gives another value, such as of a head that was untied."""
+    saved = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust_remote_code).state_dict()
+    weights = model.state_dict()
+    return next((name for name in weights if name not in saved or not torch.equal(weights[name], saved[name])), None)
 
 
 def main(args: Merge, _config: RunConfig) -> None:
@@ -103,7 +110,7 @@ def main(args: Merge, _config: RunConfig) -> None:
     of_adapter = logits(model)
     model = model.merge_and_unload()
     with refusing():
-        refuse_other("what was merged", of_adapter, logits(model))
+        refuse_other(of_adapter, logits(model))
     model = model.to(dtype)
     # for engines that don't go by the tokenizer
     model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
@@ -115,15 +122,12 @@ def main(args: Merge, _config: RunConfig) -> None:
     shutil.rmtree(temporary, ignore_errors=True)  # of a merge that was killed
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
-    of_merged = logits(model)
-    del model
     with refusing():
-        saved = AutoModelForCausalLM.from_pretrained(temporary, dtype=dtype, trust_remote_code=args.trust_remote_code)
-        try:
-            refuse_other("what was saved", of_merged, logits(saved))
-        except ValueError:
+        if other := loaded_differently(model, temporary, dtype, args.trust_remote_code):
             shutil.rmtree(temporary)
-            raise
+            raise ValueError(
+                f"{other} doesn't load as it was saved, so that the merged model would be another: nothing is saved"
+            )
     weights = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in adapter.glob("adapter_model.*")}
     summary = {
         "recipe": "merge",
