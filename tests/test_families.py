@@ -12,7 +12,7 @@ from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import data
-from recipes import merge, sft
+from recipes import check, merge, sft
 from recipes.measuring import divergence
 from recipes.preflight.questions import examine
 from recipes.shared import dataset_rows, model_loading, reward_models, run_folder, tokens
@@ -550,3 +550,36 @@ def row_of(name: str, folder) -> str:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_table_of_families_says_what_is_so(name, tmp_path):
     assert row_of(name, tmp_path) in (REPO / "docs/models.md").read_text().splitlines()
+
+
+@pytest.mark.parametrize("recipe", ["sft", "dpo", "reward_model", "grpo"])
+def test_the_first_row_is_shown_as_the_recipe_sees_it(recipe, files, tmp_path, capsys):
+    """Gemma's template, by which the system message goes into the question, and R1-Distill's, which begins the thoughts."""
+    shown = {}
+    for name in ("gemma", "deepseek_r1_distill"):
+        model = model_of(tmp_path / name, tokenizer_of(name, eos="<eos>", bos="<bos>"))
+        argv = [*KEYS, "--recipe", recipe, "--model_name_or_path", model, "--learned"]
+        argv += ["--dataset", files["sft" if recipe in ("sft", "grpo") else "dpo"]]
+        argv += {"grpo": ["--rewards", "{math_answer: 1.0}"], "reward_model": ["--level", "response"]}.get(recipe, [])
+        with pytest.raises(SystemExit) as ended:
+            check.main(argv)
+        assert ended.value.code == 0
+        shown[name] = capsys.readouterr().out
+    gemma, distill = shown["gemma"], shown["deepseek_r1_distill"]
+    assert "given, " in gemma and "start     '<bos>', 1 time\n" in gemma and "system    before the question" in gemma
+    assert "thoughts  the answer's own" in gemma and "sampling ends at '<end_of_turn>', '<eos>'" in gemma
+    assert "thoughts  begun by the prompt" in distill and "'<｜end▁of▁sentence｜>'" in distill
+    answer = {"sft": "learned, ", "dpo": "learned, chosen, ", "reward_model": "learned, rejected, "}.get(recipe)
+    if answer:
+        assert answer in gemma and "</answer><end_of_turn>\n" in gemma and "'<end_of_turn>' is learned" in gemma
+        assert "10+2 is 12</think><answer>12</answer><｜end▁of▁sentence｜>\n" in distill
+    else:
+        assert "learned" not in gemma
+
+
+def test_a_template_that_writes_the_date_is_warned_of(files, tmp_path):
+    model = model_of(tmp_path / "model", tokenizer_of("llama3_2"))
+    argv = [*KEYS, "--model_name_or_path", model, "--dataset", files["sft"]]
+    for keys, status in (([], "warn"), (["--chat_template_kwargs", "{date_string: 26 Jul 2024}"], "pass")):
+        lines = {what: (found, text) for found, what, text in examine("sft", [*argv, *keys], Launch()).lines}
+        assert lines["prompt"][0] == status, lines["prompt"]
