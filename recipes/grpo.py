@@ -19,7 +19,7 @@ from trl import GRPOConfig, ModelConfig, get_quantization_config
 from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_of
 from recipes.preflight.entry import start
-from recipes.shared import arguments, curves, dataset_rows, model_loading, run_folder, tracking, vllm_options
+from recipes.shared import arguments, curves, dataset_rows, model_loading, run_folder, tokens, tracking, vllm_options
 from recipes.shared.grpo_trainer import ResumableGRPOTrainer
 from recipes.shared.run_config import RunConfig, unknown_choices
 from recipes.shared.terminal import REFUSALS, refusing
@@ -80,6 +80,8 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, c
         reward_funcs = args.reward_funcs()
         rows = dataset_rows.load_rows(args)
         tokenizer = model_loading.tokenizer_of(args, model_args, training_args, rows)
+        if "think_format" in args.rewards:
+            tokens.refuse_special_tags(tokenizer)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
         dataset_rows.refuse_too_few(len(rows), training_args.generation_batch_size // training_args.num_generations)
         held_out = HeldOut(args, reward_funcs, tokenizer, training_args, model_args, generation_of(training_args))

@@ -35,6 +35,7 @@ from recipes.shared import (
     model_loading,
     reward_models,
     run_folder,
+    tokens,
     tracking,
     vllm_options,
 )
@@ -115,6 +116,8 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, con
         reward_funcs = args.reward_funcs()
         rows = dataset_rows.load_rows(args)
         tokenizer = model_loading.tokenizer_of(args, model_args, training_args, rows)
+        if "think_format" in args.rewards:
+            tokens.refuse_special_tags(tokenizer)
         check_models(args, tokenizer, model_args, training_args)
         rows, counts = dataset_rows.usable_rows(rows, list(reward_funcs.values()), tokenizer, args.max_prompt_length)
         dataset_rows.refuse_too_few(len(rows), training_args.generation_batch_size // training_args.num_generations)

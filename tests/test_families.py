@@ -583,3 +583,40 @@ def test_a_template_that_writes_the_date_is_warned_of(files, tmp_path):
     for keys, status in (([], "warn"), (["--chat_template_kwargs", "{date_string: 26 Jul 2024}"], "pass")):
         lines = {what: (found, text) for found, what, text in examine("sft", [*argv, *keys], Launch()).lines}
         assert lines["prompt"][0] == status, lines["prompt"]
+
+
+@pytest.mark.parametrize("run", [run_grpo, run_ppo])
+def test_tags_that_decoding_loses_are_refused_where_the_format_is_rewarded(run, files, tmp_path, capsys):
+    tokenizer = tokenizer_of("qwen2_5", eos="<|im_end|>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    argv = [*KEYS, "--model_name_or_path", model_of(tmp_path / "model", tokenizer), "--dataset", files["sft"]]
+    with pytest.raises(SystemExit):
+        run(*argv, "--rewards", "{think_format: 1.0}", "--output_dir", str(tmp_path / "run"))
+    assert "<think>, </think>: special tokens" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("name", ["Granite", "Qwen3.5"])
+def test_accumulated_batches_are_one(name, family, files, tmp_path):
+    """Answers of several lengths: the mean is over the tokens of all of a step's rows, not over batches."""
+    keys = [
+        *KEYS,
+        "--model_name_or_path",
+        family(name),
+        "--dataset",
+        files["sft"],
+        "--accuracy",
+        "null",
+        "--optim",
+        "sgd",
+    ]
+    keys += ["--learning_rate", "0.1", "--max_steps", "2", "--max_grad_norm", "1e9"]
+    weights = []
+    for batch, steps in (("16", "1"), ("4", "4")):
+        folder = tmp_path / batch
+        argv = ["--per_device_train_batch_size", batch, "--gradient_accumulation_steps", steps]
+        run_sft(*keys, *argv, "--output_dir", str(folder))
+        weights.append(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+    start = AutoModelForCausalLM.from_pretrained(family(name)).state_dict()
+    moved = max((weights[0][key] - start[key]).abs().max() for key in start)
+    assert moved > 1e-3 and max((weights[0][key] - weights[1][key]).abs().max() for key in start) < 1e-4 * moved

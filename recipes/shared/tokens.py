@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 TEXT_INSTEAD = "say template: r1_zero, or plain"
 ANSWER = "the-answer"  # what stands for one, where a template is asked what it writes around it
 THOUGHTS = re.compile(r"(</?think>|\s)*")
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 OPENED = re.compile(r"<think>(\s*)\Z")
 
 
@@ -166,6 +167,18 @@ def answer_ids(column: str) -> str:
 def lengths(rows: datasets.Dataset, column: str) -> list[int]:
     """How many tokens each row has there."""
     return pc.list_value_length(rows.with_format("arrow")[column][:]).to_pylist()
+
+
+def refuse_special_tags(tokenizer) -> None:
+    """Raises ValueError where decoding, as TRL does for rewards, leaves out the tags that they read."""
+    tagged = "".join(TAGS)
+    ids = tokenizer(tagged, add_special_tokens=False)["input_ids"]
+    seen = tokenizer.decode(ids, skip_special_tokens=True)
+    if lost := [tag for tag in TAGS if tag not in seen]:
+        raise ValueError(
+            f"{', '.join(lost)}: special tokens of this tokenizer, left out of what the rewards read: say special: false of them in a "
+            "copy of its tokenizer.json and tokenizer_config.json"
+        )
 
 
 def turn_end(tokenizer, declared: list[int]) -> str | None:
