@@ -57,7 +57,10 @@ def opening(tokenizer) -> str:
     channel; empty where that is only white space or thoughts without content."""
     prompt = [{"role": "user", "content": "q"}]
     before = render(prompt, tokenizer, add_generation_prompt=True)
-    whole = render([*prompt, {"role": "assistant", "content": ANSWER}], tokenizer)
+    try:
+        whole = render([*prompt, {"role": "assistant", "content": ANSWER}], tokenizer)
+    except ValueError:  # it knows no answers
+        return ""
     if not whole.startswith(before) or ANSWER not in whole:
         return ""
     between = whole.removeprefix(before).partition(ANSWER)[0]
