@@ -14,14 +14,21 @@ REFUSES_ALONE_S = 10.0
 REFUSALS = ValueError, NotImplementedError, ImportError  # what the libraries raise for a config that they don't take
 
 
+def is_main() -> bool:
+    """By what launchers set: to ask accelerate would wait for processes that have left, as those of a dry run do."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """One line of progress."""
-    PartialState().on_main_process(print)(text, flush=True)
+    if is_main():
+        print(text, flush=True)
 
 
 def result(text: str) -> None:
     """What a command was asked for; with --json, standard output holds nothing else."""
-    PartialState().on_main_process(print)(text, file=recipes.RESULT, flush=True)
+    if is_main():
+        print(text, file=recipes.RESULT, flush=True)
 
 
 @contextmanager
@@ -32,7 +39,7 @@ def refusing(kind: type[Exception] | tuple[type[Exception], ...] = ValueError):
     except kind as error:
         # Every process of a launch refuses, and the launcher kills the others as soon as one has ended. The main process
         # prints the reason, and the others wait for that; one that is still running after the wait prints it itself.
-        if os.environ.get("RANK", "0") != "0":
+        if not is_main():
             time.sleep(REFUSES_ALONE_S)
         for problem in getattr(error, "problems", [error]):
             print(f"error: {' '.join(str(problem).split())}", file=sys.stderr, flush=True)
