@@ -19,7 +19,17 @@ from trl import GRPOConfig, ModelConfig, get_quantization_config
 from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_of
 from recipes.preflight.entry import start
-from recipes.shared import arguments, curves, dataset_rows, model_loading, run_folder, tokens, tracking, vllm_options
+from recipes.shared import (
+    arguments,
+    curves,
+    dataset_rows,
+    fused_head,
+    model_loading,
+    run_folder,
+    tokens,
+    tracking,
+    vllm_options,
+)
 from recipes.shared.grpo_trainer import ResumableGRPOTrainer
 from recipes.shared.run_config import RunConfig, unknown_choices
 from recipes.shared.terminal import REFUSALS, refusing
@@ -104,6 +114,9 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, c
             peft_config=model_loading.peft_config(model_args),
         )
     model_loading.spare_copies(trainer.model)
+    with refusing():
+        first = tokens.prompt_ids([rows["prompt"][0]], tokenizer)[0]
+        fused_head.refuse_another(trainer, first, sharded=config.launch.sharding in ("zero3", "fsdp"))
     model_loading.keep_small_steps(trainer)
     names = ["accuracy", *list(args.rewards)[1:]]
     shown = {name: f"rewards/{reward}/mean" for name, reward in zip(names, args.rewards, strict=True)}

@@ -596,6 +596,24 @@ def test_tags_that_decoding_loses_are_refused_where_the_format_is_rewarded(run, 
 
 
 @pytest.mark.trains
+def test_ppo_trains_a_policy_whose_logits_are_capped(family, files, tmp_path):
+    keys = [
+        *KEYS,
+        *KEPT,
+        "--model_name_or_path",
+        family("Gemma 2"),
+        "--dataset",
+        files["sft"],
+        "--max_completion_length",
+        "8",
+    ]
+    keys += ["--rewards", "{repetition_penalty: 1.0}", "--per_device_train_batch_size", "8", "--num_ppo_epochs", "1"]
+    run_ppo(*keys, "--max_steps", "2", "--learning_rate", "0", "--output_dir", str(tmp_path / "run"))
+    log = [row for row in log_of(tmp_path / "run") if "objective/kl" in row]
+    assert len(log) == 2 and all(abs(row["objective/kl"]) < 1e-6 and row["clip_ratio/region_mean"] == 0 for row in log)
+
+
+@pytest.mark.trains
 @pytest.mark.parametrize("name", ["Granite", "Qwen3.5"])
 def test_accumulated_batches_are_one(name, family, files, tmp_path):
     """Answers of several lengths: the mean is over the tokens of all of a step's rows, not over batches."""
@@ -620,3 +638,36 @@ def test_accumulated_batches_are_one(name, family, files, tmp_path):
     start = AutoModelForCausalLM.from_pretrained(family(name)).state_dict()
     moved = max((weights[0][key] - start[key]).abs().max() for key in start)
     assert moved > 1e-3 and max((weights[0][key] - weights[1][key]).abs().max() for key in start) < 1e-4 * moved
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("run", [run_sft, run_dpo, run_grpo])
+def test_a_head_that_forgets_the_scale_of_the_logits_is_refused_before_the_first_step(
+    run, family, files, tmp_path, capsys, monkeypatch
+):
+    """As TRL's did before 1.15; here by a model that changes its scale once TRL has read it."""
+    from recipes.shared import fused_head
+
+    keys = [*KEYS, "--model_name_or_path", family("Granite"), "--max_steps", "1", "--temperature", "0.7"]
+    keys = keys if run is run_grpo else [*keys[:-2], "--accuracy", "null"]
+    keys += ["--dataset", files["dpo" if run is run_dpo else "sft"], "--per_device_train_batch_size", "4"]
+    keys += ["--rewards", "{math_answer: 1.0}", "--num_generations", "4", "--max_completion_length", "4"] * (
+        run is run_grpo
+    )
+    looked, found = fused_head.refuse_another, []
+
+    def forgetful(trainer, *args, **kwargs):
+        looked(trainer, *args, **kwargs)
+        found.append("as it is, it passes")
+        for config in {id(m.config): m.config for m in trainer.model.modules() if hasattr(m, "config")}.values():
+            config.logits_scaling = 1.1
+        for module in trainer.model.modules():
+            if hasattr(module, "logits_scaling"):
+                module.logits_scaling = 1.1
+        looked(trainer, *args, **kwargs)
+
+    monkeypatch.setattr(fused_head, "refuse_another", forgetful)
+    with pytest.raises(SystemExit):
+        run(*keys, "--output_dir", str(tmp_path / "run"))
+    assert found and "doesn't know how granite scales its logits" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.yaml").exists()
