@@ -17,7 +17,7 @@ from trl import DPOConfig, DPOTrainer, ModelConfig, get_quantization_config
 from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_config, load_model
 from recipes.preflight.entry import start
-from recipes.shared import arguments, dataset_rows, fused_head, model_loading, run_folder, tokens, tracking
+from recipes.shared import arguments, dataset_rows, fused_head, model_loading, run_folder, tracking
 from recipes.shared.run_config import RunConfig, unknown_choices
 from recipes.shared.terminal import REFUSALS, refusing, say
 
@@ -29,8 +29,6 @@ CHOICES = {
     ),
     "f_divergence_type": ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
 }
-
-
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")  # the losses that label_smoothing is in
 
 
@@ -91,9 +89,7 @@ def main(args: DPORecipe, training_args: DPOConfig, model_args: ModelConfig, con
             quantization_config=get_quantization_config(model_args),
             peft_config=model_loading.peft_config(model_args),
         )
-    with refusing():
-        first = tokens.prompt_ids([rows["prompt"][0]], tokenizer)[0]
-        fused_head.refuse_another(trainer, first, sharded=config.launch.sharding in ("zero3", "fsdp"))
+        fused_head.refuse_another(trainer, rows["prompt"][0], config.launch.sharding)
     model_loading.keep_small_steps(trainer)
     if training_args.disable_dropout:
         model_loading.no_dropout(trainer.model)

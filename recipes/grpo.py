@@ -113,10 +113,8 @@ def main(args: GRPORecipe, training_args: GRPOConfig, model_args: ModelConfig, c
             quantization_config=get_quantization_config(model_args),
             peft_config=model_loading.peft_config(model_args),
         )
+        fused_head.refuse_another(trainer, rows["prompt"][0], config.launch.sharding)
     model_loading.spare_copies(trainer.model)
-    with refusing():
-        first = tokens.prompt_ids([rows["prompt"][0]], tokenizer)[0]
-        fused_head.refuse_another(trainer, first, sharded=config.launch.sharding in ("zero3", "fsdp"))
     model_loading.keep_small_steps(trainer)
     names = ["accuracy", *list(args.rewards)[1:]]
     shown = {name: f"rewards/{reward}/mean" for name, reward in zip(names, args.rewards, strict=True)}

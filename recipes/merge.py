@@ -49,9 +49,8 @@ def rounded_away(model, dtype: torch.dtype) -> float:
         for layer in model.modules():
             if isinstance(layer, LoraLayer) and hasattr(layer, "get_delta_weight"):
                 delta = layer.get_delta_weight(layer.active_adapters[0])
-                exact = (
-                    layer.get_param() if isinstance(layer, ParamWrapper) else layer.get_base_layer().weight
-                ) + delta
+                of_experts = isinstance(layer, ParamWrapper)
+                exact = delta + (layer.get_param() if of_experts else layer.get_base_layer().weight)
                 lost += float((exact.to(dtype).float() - exact).square().sum())
                 changed += float(delta.square().sum())
     return round((lost / changed) ** 0.5, 4) if changed else 0.0

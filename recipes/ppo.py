@@ -158,9 +158,7 @@ def main(args: PPORecipe, training_args: PPOConfig, model_args: ModelConfig, con
             quantization_config=quantization_config,
             peft_config=model_loading.peft_config(model_args),
         )
-    with refusing():
-        first = tokens.prompt_ids([rows["prompt"][0]], tokenizer)[0]
-        fused_head.refuse_another(trainer, first, sharded=config.launch.sharding in ("zero3", "fsdp"))
+        fused_head.refuse_another(trainer, rows["prompt"][0], config.launch.sharding)
     model_loading.spare_copies(trainer.model)
     model_loading.keep_small_steps(trainer)
     shown = {"reward": "reward"} | {name: f"rewards/{name}/mean" for name in weights}

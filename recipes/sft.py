@@ -18,7 +18,7 @@ from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 from recipes.measuring.held_out import HeldOut
 from recipes.measuring.sampler import generation_config
 from recipes.preflight.entry import start
-from recipes.shared import arguments, dataset_rows, fused_head, model_loading, run_folder, tokens, tracking
+from recipes.shared import arguments, dataset_rows, fused_head, model_loading, run_folder, tracking
 from recipes.shared.run_config import RunConfig
 from recipes.shared.terminal import REFUSALS, refusing, say
 
@@ -66,9 +66,7 @@ def main(args: SFTRecipe, training_args: SFTConfig, model_args: ModelConfig, con
             quantization_config=get_quantization_config(model_args),
             peft_config=model_loading.peft_config(model_args),
         )
-    with refusing():
-        first = tokens.prompt_ids([rows["prompt"][0]], tokenizer)[0]
-        fused_head.refuse_another(trainer, first, sharded=config.launch.sharding in ("zero3", "fsdp"))
+        fused_head.refuse_another(trainer, rows["prompt"][0], config.launch.sharding)
     model_loading.keep_small_steps(trainer)
     origin = tracking.follow(trainer, {"loss": "loss", "token accuracy": "mean_token_accuracy"}, args, model_args)
 

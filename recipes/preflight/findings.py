@@ -4,8 +4,7 @@ import contextlib
 import sys
 from dataclasses import dataclass, field
 
-from transformers import AutoConfig
-
+from recipes.shared import model_loading
 from recipes.shared.run_config import RunConfig
 
 
@@ -72,13 +71,7 @@ def model_config_of(config: RunConfig, key: str, revision: str = "main"):
     """The config.json of the model that a key names, None where it names none. Raises ValueError where it can't be read."""
     if not config[key]:
         return None
-    try:
-        return AutoConfig.from_pretrained(
-            config[key], revision=revision, trust_remote_code=config["trust_remote_code"] or False
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{key}={config[key]!r}: its config.json can't be read ({reason})") from error
+    return model_loading.config_of(config[key], revision, config["trust_remote_code"] or False, key)
 
 
 def own_mixed_precision(config: RunConfig) -> str | None:

@@ -77,7 +77,7 @@ def without_dropout(training_args, model_args, config) -> None:
 
 
 def no_dropout(model) -> None:
-    """Set every rate of dropout to 0. TRL's disable_dropout reaches modules of dropout alone, and most attentions hold a number."""
+    """Set every rate of dropout to 0. TRL's disable_dropout sets only nn.Dropout, and most attention layers hold a number."""
     for module in model.modules():
         for name, value in vars(module).items():
             if "dropout" in name and isinstance(value, float):
@@ -109,13 +109,13 @@ def refuse_lora(run, config) -> None:
         )
 
 
-def config_of(model: str, revision: str = "main", trust_remote_code: bool = False):
+def config_of(model: str, revision: str = "main", trust_remote_code: bool = False, key: str = "model_name_or_path"):
     """The model's config.json. Raises ValueError where it can't be read."""
     try:
         return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model_name_or_path={model!r}: its config.json can't be read ({reason})") from error
+        raise ValueError(f"{key}={model!r}: its config.json can't be read ({reason})") from error
 
 
 def load_tokenizer(

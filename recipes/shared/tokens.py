@@ -1,4 +1,4 @@
-"""The tokens of prompts and answers, made here alone, so that every recipe learns from, samples from and measures the same ones.
+"""The tokens of prompts and answers, made only here, so that every recipe learns from, samples from and measures the same ones.
 
 A prompt is tokenised, an answer is tokenised apart from it, and the end token follows: what a policy would have sampled. The chat
 template writes the prompt, up to where the answer begins; it never sees the answer, since many templates take thoughts out
@@ -11,10 +11,11 @@ import datasets
 import jinja2
 import pyarrow.compute as pc
 
+from rewards.think_format import TAGS
+
 TEXT_INSTEAD = "say template: r1_zero, or plain"
 ANSWER = "the-answer"  # what stands for one, where a template is asked what it writes around it
 THOUGHTS = re.compile(r"(</?think>|\s)*")
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 OPENED = re.compile(r"<think>(\s*)\Z")
 
 
@@ -36,7 +37,7 @@ def render(messages: list[dict], tokenizer, **more) -> str:
         return tokenizer.apply_chat_template(messages, tokenize=False, **options, **more)
     except jinja2.TemplateError as error:
         raise ValueError(
-            f"the model's chat template refuses {messages[-1]['content']!r:.60} ({error}): mend the row, or {TEXT_INSTEAD}"
+            f"the model's chat template refuses {messages[-1]['content']!r:.60} ({error}): correct the row, or {TEXT_INSTEAD}"
         ) from error
 
 
@@ -59,7 +60,7 @@ def opening(tokenizer) -> str:
     before = render(prompt, tokenizer, add_generation_prompt=True)
     try:
         whole = render([*prompt, {"role": "assistant", "content": ANSWER}], tokenizer)
-    except ValueError:  # it knows no answers
+    except ValueError:  # it takes no assistant messages
         return ""
     if not whole.startswith(before) or ANSWER not in whole:
         return ""

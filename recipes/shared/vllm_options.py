@@ -99,12 +99,13 @@ def stop_problems(config: RunConfig) -> Iterator[str]:
 
 def stop_at_the_end(training_args, model_args, tokenizer) -> None:
     """Have vLLM stop where an answer ends; by itself it goes by the end tokens that the model's files declare."""
+    if not training_args.use_vllm:
+        return
     model, revision = model_args.model_name_or_path, model_args.model_revision
     declared = model_loading.generation_config_of(model, revision, training_args.trust_remote_code)
     ends = model_loading.end_tokens(tokenizer, declared)
-    if training_args.use_vllm:
-        kwargs = training_args.generation_kwargs or {}
-        training_args.generation_kwargs = kwargs | {"stop_token_ids": [*kwargs.get("stop_token_ids", []), *ends]}
+    kwargs = training_args.generation_kwargs or {}
+    training_args.generation_kwargs = kwargs | {"stop_token_ids": [*kwargs.get("stop_token_ids", []), *ends]}
 
 
 def need_vllm(use_vllm: bool) -> None:
