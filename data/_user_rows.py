@@ -9,7 +9,7 @@ from statistics import fmean
 
 from datasets import Dataset, Features, Value
 
-from data import _source
+from data import _rows, _source
 
 # role -> names that stand for it, the surest first
 NAMES = {
@@ -71,7 +71,7 @@ def roles_of(name: str, raw: Dataset) -> dict[str, str]:
         if found is not None:
             roles[role] = found
     if "messages" in roles:
-        ends = [turns[-1]["role"] for turns in map(_source.messages, raw[:LOOKED_AT][roles["messages"]]) if turns]
+        ends = [turns[-1]["role"] for turns in map(_rows.messages, raw[:LOOKED_AT][roles["messages"]]) if turns]
         if "assistant" in ends and "completion" not in roles:
             roles.pop("prompt", None)
         else:  # conversations that wait for an answer
@@ -101,15 +101,15 @@ def to_row(raw: dict, roles: dict[str, str]) -> dict:
     """
     values = {role: at(raw, path) for role, path in roles.items()}
     if "messages" in roles:
-        turns = _source.messages(values["messages"])
+        turns = _rows.messages(values["messages"])
         answered = bool(turns) and turns[-1]["role"] == "assistant"
         prompt, completion = (turns[:-1], turns[-1:]) if answered else (turns, [])
     else:
         text = values["prompt"]
         if roles["prompt"] == "instruction" and isinstance(raw.get("input"), str) and isinstance(text, str):
             text = "\n\n".join(part for part in (text, raw["input"]) if part.strip())  # Alpaca's form
-        prompt, answer = _source.messages(text), values.get("completion")
-        completion = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else _source.messages(answer)
+        prompt, answer = _rows.messages(text), values.get("completion")
+        completion = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else _rows.messages(answer)
     system = values.get("system")
     if prompt and isinstance(system, str) and system.strip() and prompt[0]["role"] != "system":
         prompt = [{"role": "system", "content": system}, *prompt]
@@ -119,21 +119,12 @@ def to_row(raw: dict, roles: dict[str, str]) -> dict:
         has_answer = [m["role"] for m in completion] == ["assistant"] and completion[0]["content"].strip()
         row["completion"] = completion if has_question and has_answer else None
     if "answer" in roles:
-        row["answer"] = as_text(values["answer"])
+        row["answer"] = _rows.as_text(values["answer"])
     return row
 
 
 def demonstrates(roles: dict[str, str]) -> bool:
     return "completion" in roles or "messages" in roles
-
-
-def as_text(answer) -> str | None:
-    """An answer as a reward takes it: 21 and 21.0 are "21", ["21"] is "21", blanks are None."""
-    if isinstance(answer, list) and len(answer) == 1:
-        answer = answer[0]
-    if isinstance(answer, float) and answer.is_integer():
-        answer = int(answer)
-    return (str(answer).strip() or None) if isinstance(answer, str | int | float) else None
 
 
 def why(row: dict) -> str | None:
@@ -144,8 +135,8 @@ def why(row: dict) -> str | None:
 
 
 def features(roles: dict[str, str]) -> Features:
-    kinds = {"prompt": _source.MESSAGES}
-    kinds |= {"completion": _source.MESSAGES} if demonstrates(roles) else {}
+    kinds = {"prompt": _rows.MESSAGES}
+    kinds |= {"completion": _rows.MESSAGES} if demonstrates(roles) else {}
     return Features(kinds | ({"answer": Value("string")} if "answer" in roles else {}))
 
 

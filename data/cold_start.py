@@ -10,7 +10,7 @@ import random
 
 from datasets import Dataset, Features
 
-from data import _source, arithmetic, arithmetic_text
+from data import _rows, arithmetic, arithmetic_text
 
 SAMPLED = ("prompt", "completion")
 COLUMNS = [("messages",), SAMPLED, (*SAMPLED, "target", "nums")]  # the last: samples that keep countdown's gold
@@ -46,11 +46,11 @@ def to_row(raw: dict) -> dict:
         answer = (
             [{"role": "assistant", "content": completion}]
             if isinstance(completion, str)
-            else _source.messages(completion)
+            else _rows.messages(completion)
         )
-        turns = _source.messages(raw["prompt"]) + answer
+        turns = _rows.messages(raw["prompt"]) + answer
     else:
-        turns = _source.messages(raw["messages"])
+        turns = _rows.messages(raw["messages"])
         answer = turns[-1:]
     prompt = turns[: len(turns) - len(answer)]
     roles = [m["role"] for m in prompt[-1:] + answer]
@@ -65,7 +65,7 @@ def to_row(raw: dict) -> dict:
 def fits(raw: Dataset) -> bool:
     """Whether half of the rows have thoughts; others are demonstrations as they are."""
     column = "completion" if "completion" in raw.column_names else "messages"
-    texts = [m if isinstance(m, str) else "".join(t["content"] for t in _source.messages(m)) for m in raw[column]]
+    texts = [m if isinstance(m, str) else "".join(t["content"] for t in _rows.messages(m)) for m in raw[column]]
     return not any(texts) or sum("<think>" in text for text in texts) >= sum(map(bool, texts)) / 2
 
 
@@ -84,7 +84,7 @@ def why(row: dict) -> str | None:
 def features(raw: Features) -> Features:
     """The types of what `to_row` gives: a thousand broken rows in front would leave them unknown."""
     kept = {column: raw[column] for column in KEPT if column in raw}
-    return Features(dict.fromkeys(("prompt", "completion"), _source.MESSAGES) | kept)
+    return Features(dict.fromkeys(("prompt", "completion"), _rows.MESSAGES) | kept)
 
 
 def tagged(trace: str) -> str | None:

@@ -5,16 +5,13 @@ Raw row: {"question": str, "answer": "<solution>\\n#### 72"}.
 
 from datasets import Dataset
 
-from data import _source
+from data import _rows
 
 HUB = "openai/gsm8k"
+CONFIG = "main"
 COLUMNS = ("question", "answer")
 SPLITS = ("train", "test")
-
-
-def load(split: str) -> Dataset:
-    """GSM8K from the hub: 7,473 rows to train on, 1,319 to test."""
-    return _source.to_rows(_source.read(HUB, split, config="main"), to_row)
+GIVES = _rows.PROBLEM
 
 
 def fits(raw: Dataset) -> bool:
@@ -24,9 +21,7 @@ def fits(raw: Dataset) -> bool:
 
 
 def to_row(raw: dict) -> dict:
-    """`answer` is None where the solution has no `####`, or there is no question: such a row can't be graded."""
-    _, found, gold = str(raw["answer"] or "").rpartition("####")
-    return {
-        "prompt": [{"role": "user", "content": raw["question"] or ""}],
-        "answer": (gold.strip().replace(",", "") or None) if found and raw["question"] else None,
-    }
+    """`answer` is None where the solution has no `####`."""
+    solution = raw["answer"] if isinstance(raw["answer"], str) else ""
+    _, found, gold = solution.rpartition("####")
+    return _rows.problem(raw["question"], gold.strip().replace(",", "") if found else None)

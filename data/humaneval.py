@@ -5,32 +5,24 @@ Raw row: {"task_id": str, "prompt": str, "canonical_solution": str, "test": str,
 
 import ast
 
-from datasets import Dataset
-
-from data import _source
+from data import _rows
 
 HUB = "openai/openai_humaneval"
 COLUMNS = ("prompt", "canonical_solution", "test", "entry_point")
 SPLITS = ("test",)
+GIVES = _rows.PROGRAM
 QUESTION = "Complete this Python function. Give the whole program in one ```python block.\n\n```python\n{prompt}\n```"
-
-
-def load(split: str) -> Dataset:
-    """HumanEval from the hub: 164 problems."""
-    return _source.to_rows(_source.read(HUB, split), to_row)
 
 
 def to_row(raw: dict) -> dict:
     """`tests` calls the row's own `check` on the function that the prompt names; some checks call the prompt's helpers."""
     given = [node for node in ast.parse(raw["prompt"]).body if getattr(node, "name", None) != raw["entry_point"]]
-    return {
-        "prompt": [{"role": "user", "content": QUESTION.format(prompt=raw["prompt"].rstrip())}],
-        "tests": {
-            "type": "assert",
-            "prelude": "\n".join(map(ast.unparse, given)),
-            "setup": raw["test"],
-            "asserts": [f"check({raw['entry_point']})"],
-            "time_limit": 5.0,
-        },
-        "solution": raw["prompt"] + raw["canonical_solution"],
+    tests = {
+        "type": "assert",
+        "prelude": "\n".join(map(ast.unparse, given)),
+        "setup": raw["test"],
+        "asserts": [f"check({raw['entry_point']})"],
+        "time_limit": 5.0,
     }
+    question = QUESTION.format(prompt=raw["prompt"].rstrip())
+    return _rows.program(question, tests, raw["prompt"] + raw["canonical_solution"])

@@ -5,33 +5,27 @@ Raw row, as in MATH-500: {"problem": str, "answer": str, "level": 1 to 5, ...}.
 
 from datasets import Dataset
 
-from data import _source
+from data import _rows
 
 # the 12,000 + 500 of arXiv 2305.20050: what SimpleRL-Zoo and Dr. GRPO train on leaves MATH-500 out, and so does this
 HUB = "nlile/hendrycks-MATH-benchmark"
 COLUMNS = ("problem", "answer", "level")  # without the level, OpenR1-Math-220k's traces would be taken for this
 SPLITS = ("train", "test")
+GIVES = _rows.PROBLEM
 LEVELS = (1, 2, 3, 4, 5)
 
 
-def load(split: str, *, levels: list[int] = LEVELS) -> Dataset:
-    """MATH from the hub, the problems of these levels: 12,000 to train on, of all; the test split is MATH-500.
-
-    Raises ValueError where `levels` names none of 1 to 5, or another.
-    """
+def select(raw: Dataset, *, levels: list[int] = LEVELS) -> Dataset:
+    """The problems of these levels. Raises ValueError where `levels` names none of 1 to 5, or another."""
     if not levels or not set(levels) <= set(LEVELS):
         raise ValueError(f"levels={levels!r} must be some of {list(LEVELS)}")
-    raw = _source.read(HUB, split)
-    return _source.to_rows(raw.filter(lambda row: level_of(row["level"]) in levels), to_row)
+    if set(levels) == set(LEVELS):
+        return raw  # with the original set's "Level ?"
+    return raw.filter(lambda row: level_of(row["level"]) in levels)
 
 
 def to_row(raw: dict) -> dict:
-    """`answer` is None where it, or the problem, is missing: such a row can't be graded."""
-    answer = "" if raw["answer"] is None else str(raw["answer"]).strip()
-    return {
-        "prompt": [{"role": "user", "content": raw["problem"] or ""}],
-        "answer": (answer or None) if raw["problem"] else None,
-    }
+    return _rows.problem(raw["problem"], raw["answer"])
 
 
 def level_of(level: int | str | None) -> int | None:

@@ -3,32 +3,19 @@
 Raw row: {"task_id": int, "text": str, "code": str, "test_list": [str], "test_setup_code": str, ...}.
 """
 
-from datasets import Dataset
-
-from data import _source
+from data import _rows
 
 HUB = "google-research-datasets/mbpp"
+CONFIG = "full"
 COLUMNS = ("text", "test_list", "test_setup_code")
 SPLITS = ("train", "validation", "test", "prompt")
+GIVES = _rows.PROGRAM
 QUESTION = "{text}\nGive the whole program in one ```python block. It has to pass this test, and others:\n{test}"
-
-
-def load(split: str) -> Dataset:
-    """MBPP from the hub: 374 problems to train on, 90 to validate, 500 to test."""
-    return _source.to_rows(_source.read(HUB, split, config="full"), to_row)
 
 
 def to_row(raw: dict) -> dict:
     """The prompt shows the first assert, which names the function; all of them are the tests, which `solution` passes."""
     asserts = [a for a in raw["test_list"] or [] if a.strip()]
-    question = QUESTION.format(text=raw["text"] or "", test=asserts[0] if asserts else "")
-    return {
-        "prompt": [{"role": "user", "content": question}],
-        "tests": {
-            "type": "assert",
-            "setup": raw["test_setup_code"] or "",
-            "asserts": asserts,
-            "time_limit": 5.0,
-        },
-        "solution": raw.get("code"),
-    }
+    question = raw["text"] and QUESTION.format(text=raw["text"], test=asserts[0] if asserts else "")
+    tests = {"type": "assert", "setup": raw["test_setup_code"] or "", "asserts": asserts, "time_limit": 5.0}
+    return _rows.program(question, tests if asserts else None, raw.get("code"))

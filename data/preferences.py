@@ -4,7 +4,8 @@ Raw row, in any of TRL's binarised forms: {"chosen": ..., "rejected": ...} with 
 - conversations that share all but the last message (trl-lib/ultrafeedback_binarized), also where `prompt` repeats the
   question (HuggingFaceH4/ultrafeedback_binarized);
 - a prompt beside bare answers, as text or as messages;
-- text whose turns begin with "\n\nHuman:" and "\n\nAssistant:" (Anthropic/hh-rlhf).
+- text whose turns begin with "\n\nHuman:" and "\n\nAssistant:" (Anthropic/hh-rlhf), also where `prompt` holds them all up to
+  the answer.
 """
 
 import random
@@ -12,7 +13,7 @@ import re
 
 from datasets import Dataset, Features
 
-from data import _source, arithmetic, arithmetic_text
+from data import _rows, arithmetic, arithmetic_text
 
 SIDES = ("chosen", "rejected")
 COLUMNS = [SIDES, (*SIDES, "target", "nums")]  # the second: pairs that keep countdown's gold, or they would fit both
@@ -73,7 +74,7 @@ def to_row(raw: dict) -> dict:
     with the user, an answer isn't the assistant's, or there is no text. Recipes count such rows and leave them out; what
     prompt there is stays, else []. Two equal answers are a row like any other.
     """
-    explicit = _source.messages(raw.get("prompt"))
+    explicit = _asked(raw.get("prompt"))
     (prompt, chosen), (other, rejected) = (_answer(raw[side], explicit) for side in SIDES)
     if prompt != other:
         prompt, chosen = explicit, None
@@ -94,14 +95,14 @@ def why(row: dict) -> str | None:
 def features(raw: Features) -> Features:
     """The types of what `to_row` gives: a thousand broken rows in front would leave them unknown."""
     kept = {column: raw[column] for column in KEPT if column in raw}
-    return Features(dict.fromkeys(("prompt", *SIDES), _source.MESSAGES) | kept)
+    return Features(dict.fromkeys(("prompt", *SIDES), _rows.MESSAGES) | kept)
 
 
 def _answer(side: str | list[dict] | None, explicit: list[dict]) -> tuple[list[dict], str | None]:
     """One side's prompt and answer. A conversation has to lead up to its answer with the explicit prompt, if any."""
     if isinstance(side, str) and explicit:
         return explicit, side if side.strip() else None
-    turns = _turns(side) if isinstance(side, str) else _source.messages(side)
+    turns = _turns(side) if isinstance(side, str) else _rows.messages(side)
     if not turns:
         return explicit, None
     *before, last = turns
@@ -109,6 +110,12 @@ def _answer(side: str | list[dict] | None, explicit: list[dict]) -> tuple[list[d
     if explicit and before[-len(explicit) :] != explicit:
         return explicit, None
     return before, last["content"] if last["role"] == "assistant" and last["content"].strip() else None
+
+
+def _asked(prompt: str | list[dict] | None) -> list[dict]:
+    """A prompt's messages; text of hh-rlhf ends in the turn that is to be written."""
+    turns = _turns(prompt) if isinstance(prompt, str) else []
+    return turns[:-1] if turns and turns[-1] == {"role": "assistant", "content": ""} else _rows.messages(prompt)
 
 
 def _turns(text: str) -> list[dict]:

@@ -12,8 +12,10 @@ if sys.argv[0] == "-m" and "--json" in sys.argv:
     RESULT = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TQDM_DELAY", "2")  # progress bars are for what takes longer than so many seconds, on a terminal
+if not sys.stderr.isatty():
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 for name in ("bitsandbytes", "transformers.modeling_utils", "transformers.distributed.tensor_parallel"):
     logging.getLogger(name).setLevel(logging.ERROR)
 # DeepSpeed sets its own level on import, and says on standard output that it found no GPU

@@ -17,10 +17,11 @@ from statistics import fmean
 from accelerate import PartialState
 from trl import GRPOConfig, ModelConfig
 
+import data
 from recipes import grpo
 from recipes.grpo import GRPORecipe
 from recipes.measuring import sampler
-from recipes.measuring.metrics import grades, metrics, sampling_problems
+from recipes.measuring.metrics import by_dataset, grades, metrics, right, sampling_problems
 from recipes.preflight.entry import start
 from recipes.shared import dataset_rows, model_loading, tokens
 from recipes.shared.arguments import dataset_problems
@@ -94,8 +95,13 @@ def main(
         "samples": k,
         "left_out": {key: n for key, n in counts.items() if key != "rows"},
         **metrics(completions, scores, next(iter(args.rewards)), k),
+        **by_dataset(rows_k, right(scores, next(iter(args.rewards)))),
         "ungraded": {name: n for name, values in scores.items() if (n := values.count(None))},
-        "rewards": {name: fmean(v for v in values if v is not None) for name, values in scores.items()},
+        "rewards": {
+            name: fmean(v for v in values if v is not None)
+            for name, values in scores.items()
+            if values.count(None) < len(values)
+        },
         "seconds": round(time.perf_counter() - began, 1),
         "examples": [
             {
@@ -115,13 +121,14 @@ def main(
 def describe(found: dict) -> str:
     stderr = "" if found["stderr"] is None else f" ± {found['stderr']:.3f}"
     lines = [
-        f"{found['model']} on {found['dataset']} ({found['split']}): {found['problems']} problems x {found['samples']} samples, "
+        f"{found['model']} on {data.named(found['dataset'])} ({found['split']}): {found['problems']} problems x {found['samples']} samples, "
         f"{found['engine']}",
         f"  pass@1           {found['accuracy']:.3f}{stderr}",
         f"  format rate      {found['format_rate']:.3f}",
         f"  mean length      {found['mean_length']:.1f} tokens",
         f"  truncation rate  {found['truncation_rate']:.3f}",
         *(f"  {name:<16} {value:.3f}" for name, value in found["rewards"].items()),
+        *(f"  pass@1 of {name}: {value:.3f}" for name, value in found.get("accuracy_of", {}).items()),
         *(f"  {name} gave None for {n} completions" for name, n in found["ungraded"].items()),
         f"  {found['seconds']} s",
     ]

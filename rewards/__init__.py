@@ -1,7 +1,8 @@
 """Reward functions in TRL's signature: rewards/<name>.py holds the function <name>, which is also its YAML key.
 
 A reward is `name(completions, *, <columns it needs>, **_) -> list[float | None]`: one value per completion, 0.0 for a
-wrong completion, None where the row itself can't be graded (its gold is broken), whatever the completion says.
+wrong completion, None where the row itself can't be graded (its gold is broken), whatever the completion says. A row that has
+None in a column that the reward needs is another reward's, say math among programs: it isn't called with it, and gives None.
 """
 
 import difflib
@@ -50,16 +51,25 @@ def load(name: str, **options):
         if type(value) is not type(defaults[option]):
             raise ValueError(f"reward {name!r}: {option}={value!r} isn't a {type(defaults[option]).__name__}")
 
+    needed = columns_of(reward)
+
     @functools.wraps(reward)
     def held_to_its_contract(completions, **given):
         completions = list(completions)
+        mine = [i for i in range(len(completions)) if all(given[c][i] is not None for c in needed if c in given)]
+        if completions and not mine:
+            return [None] * len(completions)
+        rows = given if len(mine) == len(completions) else _of_rows(mine, len(completions), given)
+        of_mine = [completions[i] for i in mine]
         try:
-            values = reward(completions=completions, **{**given, **options})
+            values = reward(completions=of_mine, **{**rows, **options})
         except Exception as error:
             if isinstance(error, ValueError) and not completions:
                 raise  # it refuses its own options: recipes ask so, before a run
             raise RewardError(name, f"raised {_said(error, name)}") from error
-        return _checked(name, values, completions, held_to_its_contract.of_gradable_rows)
+        paid = dict(zip(mine, _checked(name, values, of_mine, held_to_its_contract.of_gradable_rows), strict=True))
+        _log_by_dataset(name, paid, given)
+        return [paid.get(i) for i in range(len(completions))]
 
     held_to_its_contract.of_gradable_rows = False
     return held_to_its_contract
@@ -94,6 +104,27 @@ def perfect_of(name: str):
 def best_of(name: str) -> float:
     """What a perfect completion earns: the module's BEST, 1.0 where nothing is said."""
     return getattr(importlib.import_module(f"rewards.{name}"), "BEST", 1.0)
+
+
+def _of_rows(mine: list[int], rows: int, given: dict) -> dict:
+    """What callers pass, for these of the rows only."""
+    of_mine = {k: [v[i] for i in mine] if isinstance(v, list) and len(v) == rows else v for k, v in given.items()}
+
+    def log_extra(column: str, values: list) -> None:
+        of = dict(zip(mine, values, strict=True))
+        given["log_extra"](column, [of.get(i) for i in range(rows)])  # it takes a value a completion
+
+    return of_mine | ({"log_extra": log_extra} if "log_extra" in given else {})
+
+
+def _log_by_dataset(name: str, paid: dict[int, float | None], given: dict) -> None:
+    """In a mixture, whose rows have the column `dataset`: rewards/<name>/<dataset>, the mean over its rows."""
+    log, datasets = given.get("log_metric"), given.get("dataset")
+    if log is None or not isinstance(datasets, list):
+        return
+    for i, value in paid.items():
+        if value is not None and datasets[i] is not None:
+            log(f"rewards/{name}/{datasets[i]}", value)
 
 
 def _function(name: str):

@@ -1,6 +1,7 @@
 """Bad rows are counted, reported and left out; when nothing is left, the run is refused."""
 
 import json
+import re
 
 import pytest
 from conftest import run_grpo
@@ -36,8 +37,8 @@ def test_rows_that_cannot_be_used_are_counted_and_left_out(tmp_path, tokenizer, 
     assert counts == {"rows": 5, "ungradable": 2, "too_long": 1}
     assert rows["answer"] == ["2", "2"]
     assert (
-        "left out 3 of 5 rows: 1 have no answer, 1 can't be graded by math_answer (broken gold), "
-        "1 have prompts of more than max_prompt_length=100" in capsys.readouterr().out
+        "left out 3 of 5 rows: 1 have no answer (row 1), 1 can't be graded by math_answer (broken gold) (row 3), "
+        "1 have prompts of more than max_prompt_length=100 tokens (row 4)" in capsys.readouterr().out
     )
 
 
@@ -58,7 +59,7 @@ def test_no_limit_leaves_long_prompts_in(tmp_path, tokenizer):
         ([], ["has no rows"]),
         (
             [GOOD | {"answer": "#### ("}, BROKEN_GOLD],
-            ["no row is left of 2", "2 can't be graded by math_answer (broken gold)"],
+            ["no row is left of 2", "2 can't be graded by math_answer (broken gold) (rows 0, 1)"],
         ),
         ([LONG], ["no row is left of 1", "1 have prompts of more than max_prompt_length=100"]),
     ],
@@ -74,8 +75,49 @@ def test_a_dataset_with_nothing_to_train_on_is_refused(tmp_path, base, capsys, r
     assert not (tmp_path / "run").exists()
 
 
-def test_a_broken_line_of_a_file_is_refused(tmp_path):
+BROKEN_LINES = {
+    b"{not json": "a line that isn't JSON",
+    b"[1, 2]": "a line that isn't a JSON object",
+    b'{"question": "\xff\xfe", "answer": "#### 1"}': "a line that isn't UTF-8",
+    b'{"question": "\\ud800 is half", "answer": "#### 1"}': "a line that isn't UTF-8",
+    b'{"question": "q", "answer": "#### 1", "n": ' + b"9" * 5000 + b"x}": "a line that isn't JSON",
+    b'{"question": "q", "question": "r", "answer": "#### 1"}': "a line that isn't JSON .a name stands twice",
+    b'{"question": "q", "answer": "#### 1", "z": ' + b"[" * 3000 + b"]" * 3000 + b"}": "a line that isn't JSON",
+    json.dumps(
+        GOOD | {f"c{i}": {"d": [{"e": i}]} for i in range(1_000_000)}
+    ).encode(): "a line of more than 2000 fields",
+}
+
+
+@pytest.mark.parametrize("line, reason", BROKEN_LINES.items(), ids=range(len(BROKEN_LINES)))
+def test_a_broken_line_is_counted_with_its_row(tmp_path, tokenizer, capsys, line, reason):
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps(GOOD) + "\n{not json\n")
-    with pytest.raises(ValueError, match=r"a\.jsonl' can't be read"):
-        data.load(str(path))
+    path.write_bytes(b"\n".join([json.dumps(GOOD).encode(), line, json.dumps(GOOD | {"n": 10**40}).encode()]) + b"\n")
+    rows = data.load(str(path), template="plain")
+    rows, counts = dataset_rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, None)
+    assert (counts["rows"], counts["ungradable"], len(rows)) == (3, 1, 2)
+    assert re.search(rf"left out 1 of 3 rows: 1 have {reason}.* \(row 1\)", capsys.readouterr().out)
+
+
+MALFORMED_CELLS = [
+    {"answer": "#### 1"},
+    {"question": None, "answer": "#### 1"},
+    {"question": "q"},
+    {"question": "q", "answer": None},
+    {"question": ["q"], "answer": "#### 1"},
+    {"question": {"q": 1}, "answer": "#### 1"},
+    {"question": "q", "answer": 1},
+    {"question": "q", "answer": {"gold": ["#### 1"]}},
+    {"question": "q", "answer": "#### " + "9" * 1_000_000},
+    {"question": " ", "answer": "#### 1"},
+]
+
+
+def test_malformed_cells_are_counted_with_their_rows(tmp_path, tokenizer, capsys):
+    path = write(tmp_path / "a.jsonl", [GOOD, *MALFORMED_CELLS, GOOD | {"question": "q\x00\u202e" * 300_000}])
+    rows = data.load(path, template="plain")
+    rows, counts = dataset_rows.usable_rows(rows, [rewards.load("math_answer")], tokenizer, 100_000)
+    assert counts["rows"] == 12 and counts["ungradable"] == 10 and counts["too_long"] == 1 and len(rows) == 1
+    said = capsys.readouterr().out
+    assert "5 have no prompt (rows 1, 2, 5, 6, 10)" in said and "4 have no answer (rows 3, 4, 7, 8)" in said
+    assert "1 can't be graded by math_answer (broken gold) (row 9)" in said and "tokens (row 11)" in said

@@ -128,18 +128,19 @@ def test_rows_left_out_are_counted_under_their_true_reason(tmp_path, tokenizer, 
         data.load(path, template="plain"), [rewards.load("math_answer")], tokenizer, None
     )
     assert (
-        counts.reasons == "1 have no prompt, 1 have no answer, 1 can't be graded by math_answer (broken gold)"
+        counts.reasons
+        == "1 have no prompt (row 1), 1 have no answer (row 2), 1 can't be graded by math_answer (broken gold) (row 3)"
         and len(rows) == 1
     )
     assert counts == {"rows": 4, "ungradable": 3, "too_long": 0} and "unreadable" not in rows.column_names
     shown = [{"prompt": "q", "completion": c} for c in ("It is 2.", None, " ")]
     path = jsonl(tmp_path, *shown, {"prompt": None, "completion": "2"})
     rows, counts = dataset_rows.usable_demonstrations(data.load(path, template="plain"), tokenizer, 1000)
-    assert counts.reasons == "2 have no completion, 1 have no prompt" and counts["broken"] == 3
+    assert counts.reasons == "2 have no completion (rows 1, 2), 1 have no prompt (row 3)" and counts["broken"] == 3
     traces = ["<think>1+1</think>2", "<think>so 2", "<think>2</think>2"]
     path = jsonl(tmp_path, *({"prompt": "q", "completion": c} for c in traces))
     _, counts = dataset_rows.usable_demonstrations(data.load(path, template="plain"), tokenizer, 1000)
-    assert counts.reasons == "1 have no thoughts in one <think> block before an answer"
+    assert counts.reasons == "1 have no thoughts in one <think> block before an answer (row 1)"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_columns_are_for_what_is_read_as_it_is():
 @pytest.mark.parametrize(
     "name, content, words",
     [
-        ("a.jsonl", '{"question": "q", "answer": "1"}\n{not json\n', "can't be read as .jsonl"),
+        ("a.jsonl", '{"question": "q", "answer": "1"\n{not json\n', "can't be read as .jsonl"),
         ("b.csv", "question,answer\nq,1,2\n", "more cells than its header"),
         ("c.jsonl", "", "the file is empty"),
         ("d.jsonl", "\n\n", "no rows"),

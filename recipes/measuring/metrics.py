@@ -5,11 +5,11 @@ from statistics import fmean, stdev
 
 from datasets import Dataset
 
+import rewards
 from recipes.measuring.sampler import Completion
 from recipes.shared import dataset_rows
 from recipes.shared.run_config import RunConfig
 from recipes.shared.terminal import refusing
-from rewards import RewardError
 
 
 def sampling_problems(config: RunConfig) -> Iterator[str]:
@@ -33,10 +33,31 @@ def grades(
     given = dataset_rows.reward_columns(rows) | {
         "completions": dataset_rows.as_completions([c.text for c in completions], rows)
     }
-    with refusing(RewardError):
+    with refusing(rewards.RewardError):
         return {
             name: reward(**given, completion_ids=[c.ids for c in completions]) for name, reward in reward_funcs.items()
         }
+
+
+def right(scores: dict[str, list[float | None]], accuracy: str) -> list[bool]:
+    """Which completions are right: those that `accuracy` pays in full, and of rows that are another reward's, that one.
+
+    Of the other rewards only those count that need a column of the row, in their order: style isn't right or wrong.
+    """
+    others = [name for name in scores if name != accuracy and name in rewards.names()]
+    golden = [name for name in others if rewards.columns_of(rewards.load(name))]
+    paid = zip(*(scores[name] for name in (accuracy, *golden)), strict=True)
+    return [next((value for value in values if value is not None), None) == 1.0 for values in paid]
+
+
+def by_dataset(rows: Dataset, is_right: list[bool]) -> dict:
+    """In a mixture, the accuracy on the rows of each dataset; nothing for other rows."""
+    if "dataset" not in rows.column_names:
+        return {}
+    found = {}
+    for dataset, value in zip(rows["dataset"], is_right, strict=True):
+        found.setdefault(dataset, []).append(value)
+    return {"accuracy_of": {dataset: fmean(values) for dataset, values in sorted(found.items())}}
 
 
 def metrics(
@@ -44,13 +65,13 @@ def metrics(
 ) -> dict:
     """Metrics of `samples` completions a problem, which stand together; `scores` is what each reward paid for each of them.
 
-    accuracy: the reward that says which completions are right: those that it pays in full; None: it isn't reported. Its
-    standard error is that of the problems' means, since samples of one problem aren't independent evidence.
+    accuracy: the reward that says which completions are right, as `right` does; None: it isn't reported. Its standard error is
+    that of the problems' means, since samples of one problem aren't independent evidence.
     """
     result = {}
     if accuracy is not None:
-        right = [float(value == 1.0) for value in scores[accuracy]]
-        problems = [fmean(right[i : i + samples]) for i in range(0, len(right), samples)]
+        are_right = right(scores, accuracy)
+        problems = [fmean(are_right[i : i + samples]) for i in range(0, len(are_right), samples)]
         stderr = stdev(problems) / len(problems) ** 0.5 if len(problems) > 1 else None
         result = {"accuracy": fmean(problems), "stderr": stderr}
     return result | {

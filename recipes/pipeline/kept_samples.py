@@ -1,6 +1,7 @@
-"""The completions that are worth keeping: those to imitate, pairs for DPO, or all, each as a row of a dataset."""
+"""The completions that are worth keeping: those to imitate, pairs for DPO, or all, each as a row of a dataset; or the prompts."""
 
 from collections import Counter
+from statistics import fmean
 
 # columns of a row that belong to answers other than those sampled here
 OTHERS = {"prompt", "completion", "chosen", "rejected", "messages", "flaw", "first_error", "unreadable"}
@@ -10,15 +11,25 @@ ACCEPT = {"think_format": 1.0, "language_consistency": 0.9, "repetition_penalty"
 
 
 def rows_to_keep(
-    keep: str, sources: list[dict], groups: list[list[dict]], accept: dict[str, float], most: int
+    keep: str,
+    sources: list[dict],
+    groups: list[list[dict]],
+    accept: dict[str, float],
+    most: int,
+    band: list[float] | None = None,
 ) -> tuple[list[dict], Counter]:
-    """The rows that `keep` (accepted, pairs or all) makes of each prompt's completions, and why others were refused.
+    """The rows that `keep` (accepted, pairs, all or band) makes of each prompt's completions, and why others were refused.
 
     sources: the dataset's row of each group, before the template.
     """
     written, refused = [], Counter()
     for source, group in zip(sources, groups, strict=True):
         prompt, columns = {"prompt": source["prompt"]}, {c: v for c, v in source.items() if c not in OTHERS}
+        if keep == "band":
+            rate = pass_rate(group)
+            if in_band(rate, band):
+                written.append(prompt | columns | {"pass_rate": rate, "samples": len(group)})
+            continue
         if keep == "pairs":
             written += best_against_worst(prompt, columns, group)
             continue
@@ -26,6 +37,16 @@ def rows_to_keep(
         refused.update(reasons)
         written += [every_one(prompt, columns, one) for one in kept]
     return written, refused
+
+
+def pass_rate(group: list[dict]) -> float:
+    """The share of a prompt's completions that are right."""
+    return fmean(one["right"] for one in group)
+
+
+def in_band(rate: float, band: list[float] | None) -> bool:
+    """Whether a prompt is neither always nor never solved, or is within a band, its ends included."""
+    return 0 < rate < 1 if band is None else band[0] <= rate <= band[1]
 
 
 def accepted(group: list[dict], accept: dict[str, float], most: int) -> tuple[list[dict], list[str]]:
@@ -70,6 +91,8 @@ def yields(keep: str, written: list, sampled: int, prompts: int, refused: Counte
     """The part of the summary that depends on what is kept."""
     if keep == "pairs":
         return {"pairs": len(written), "no_contrast": prompts - len(written)}
+    if keep == "band":
+        return {"kept": len(written), "left_out_of_band": prompts - len(written)}
     if keep == "all":
         return {}
     return {

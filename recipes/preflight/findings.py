@@ -24,6 +24,7 @@ class Findings:
     rows: object = None
     reward_funcs: dict = field(default_factory=dict)
     total_rows: int = 0
+    pass_rates: list = field(default_factory=list)
     prompts: int = 0  # sampled together: grpo, ppo
     steps: int = 0
     workload: object = None  # what the memory is estimated of, and the Estimate

@@ -6,6 +6,7 @@ from statistics import median
 
 import data
 import rewards
+from data import _pass_rate
 from recipes.preflight.findings import (
     Findings,
     Skipped,
@@ -20,6 +21,7 @@ from recipes.shared import dataset_rows, model_loading, reward_models, tokens
 from recipes.shared.arguments import load_rewards
 from recipes.shared.run_config import RunConfig
 
+USEFUL = 0.5  # of groups: with fewer, most of the sampling is for nothing
 LOOKED_AT = 512  # rows, spread over the set
 
 
@@ -161,11 +163,33 @@ def dataset(config: RunConfig, found: Findings) -> None:
     settings = {"template": template, "columns": config["columns"]}
     rows, how = data.read(name, split, **settings, **(config["dataset_options"] or {}))
     found.total_rows = len(rows)
+    rates = rows[_pass_rate.COLUMN][:] if _pass_rate.COLUMN in rows.column_names else []
+    found.pass_rates = [rate for rate in rates if isinstance(rate, int | float)]
     step = max(1, len(rows) // LOOKED_AT)
-    found.rows = rows.select(range(0, step * min(len(rows), LOOKED_AT), step))
+    looked_at = range(0, step * min(len(rows), LOOKED_AT), step)
+    found.rows = rows.select(looked_at).add_column("_row", list(looked_at))
     found.say(
-        "pass", "rows", f"{name}, {split}: {len(rows):,} rows, read as {how}; {len(found.rows)} of them looked at"
+        "pass",
+        "rows",
+        f"{data.named(name)}, {split}: {len(rows):,} rows, read as {how}; {len(found.rows)} of them looked at",
     )
+
+
+def useful(config: RunConfig, found: Findings) -> None:
+    """How many groups have an advantage, where the rows bring pass rates."""
+    if config.recipe != "grpo" or not found.pass_rates:
+        return
+    group = config["num_generations"]
+    share = _pass_rate.useful_groups(found.pass_rates, group)
+    text = f"{share:.0%} of groups of {group} would have an advantage, by the rows' pass rates, 1 - p^{group} - (1-p)^{group}"
+    if share < USEFUL:
+        found.say(
+            "warn",
+            "groups",
+            f"{text}: dataset_options: {{pass_rate: [0.1, 0.9]}} leaves the prompts that teach something",
+        )
+    else:
+        found.say("pass", "groups", text)
 
 
 def template(config: RunConfig, found: Findings) -> None:
@@ -246,6 +270,7 @@ QUESTIONS = {
     "batch": batch,
     "sampling": generation,
     "rows": dataset,
+    "groups": useful,
     "tokens": special_tokens,
     "model": model_config,
     "prompt": template,

@@ -15,11 +15,16 @@ TRACKERS = ("wandb", "tensorboard", "trackio", "mlflow", "swanlab")  # of report
 
 @dataclass(kw_only=True)
 class DatasetArgs:
-    dataset: str = field(
-        metadata={"help": "a module of data/, a hub name, or a local .jsonl, .json, .csv or .parquet file"}
+    dataset: str | list[dict] = field(
+        metadata={
+            "help": "a module of data/, a hub name, a local .jsonl, .json, .csv or .parquet file; or a mixture, [{name: ..., weight: ...}, ...]"
+        }
     )
     dataset_split: str = field(default="train", metadata={"help": "split to train on"})
-    dataset_options: dict = field(default_factory=dict, metadata={"help": "what the dataset's own load() takes"})
+    dataset_options: dict = field(
+        default_factory=dict,
+        metadata={"help": "what the dataset itself takes, and what all do: path, revision, pass_rate, decontaminate"},
+    )
     columns: dict[str, str] | None = field(
         default=None,
         metadata={

@@ -164,6 +164,8 @@ def _valid(key, value, fields, hints, where, text=False):
     attempts = [value]
     if text and str not in kinds:  # '{a: 1}', '[1, 2]' and 'null' are YAML on the command line too
         attempts.append(_yaml_or_text(value))
+    elif text and list in kinds and value.startswith("["):
+        attempts = [_yaml_or_text(value)]
     elif text and value == "null" and type(None) in kinds:
         attempts = [None]
     if list in kinds:

@@ -9,25 +9,34 @@ import rewards
 from recipes.shared import terminal, tokens
 from recipes.shared.arguments import DatasetArgs
 
+NUMBERS = 5  # how many rows are named by their numbers
 THOUGHTLESS = "have an answer without </think>, where the prompt ends in <think>"
 
 
 def load_rows(args: DatasetArgs, split: str | None = None, **template) -> datasets.Dataset:
     """The rows to train on, or those of another split; with `template=None` as they are before the template."""
     settings = {"template": args.template, "columns": args.columns} | template
-    return data.load(args.dataset, split or args.dataset_split, **settings, **args.dataset_options)
+    split = split or args.dataset_split
+    rows, how = data.read(args.dataset, split, **settings, **args.dataset_options)
+    if how.startswith("a mixture") or "," in how:  # rows were left out, or drawn
+        terminal.say(f"{data.named(args.dataset)}, {split}: {len(rows):,} rows, read as {how}")
+    return rows
 
 
 def load_held_out(args: DatasetArgs) -> datasets.Dataset:
     """The first `held_out` rows of the held-out split. Raises ValueError when they could be rows trained on."""
     name = args.held_out_dataset or args.dataset
     same = name == args.dataset
-    if same and (data.is_file(name) or args.held_out_split == args.dataset_split):
+    parts = [{"name": name}] if isinstance(name, str) else name
+    trained_on = any(data.is_file(part["name"]) or part.get("split") for part in parts)
+    if same and (trained_on or args.held_out_split == args.dataset_split):
         raise ValueError(
-            f"held_out={args.held_out}: {name!r}, split {args.held_out_split!r}, is what the run trains on: name another "
+            f"held_out={args.held_out}: {data.named(name)!r}, split {args.held_out_split!r}, is what the run trains on: name another "
             "held_out_dataset or held_out_split, or say held_out: 0"
         )
-    columns = args.columns if data.is_file(name) or "/" in name else None  # a module reads its own
+    columns = (
+        args.columns if isinstance(name, str) and (data.is_file(name) or "/" in name) else None
+    )  # a module reads its own
     options = args.dataset_options if same else {}
     rows = data.load(name, args.held_out_split, template=args.template, columns=columns, **options)
     return rows.select(range(min(args.held_out, len(rows))))
@@ -36,8 +45,9 @@ def load_held_out(args: DatasetArgs) -> datasets.Dataset:
 def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_prompt_length: int | None):
     """The rows whose completions can be graded, and {"rows", "ungradable", "too_long"}: all, and those left out.
 
-    A row is ungradable when it has no prompt, or when a reward returns None even for an empty completion: its gold is missing
-    or broken, by the rewards' own contract. max_prompt_length counts tokens, of the prompt as the model gets it.
+    A row is ungradable when it has no prompt, when a reward that has the columns it needs returns None even for an empty
+    completion, so that its gold is broken by the rewards' own contract, or when no reward finds the gold it needs. A mixture's row
+    needs one reward that does. max_prompt_length counts tokens, of the prompt as the model gets it.
     Raises ValueError when a reward needs a column that isn't there, and when no row is left.
     """
     if taken := [c for c in rows.column_names if c in (*rewards.PASSED, "image", "images")]:
@@ -46,17 +56,21 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
             f"columns: {{my_{taken[0]}: {taken[0]}}}"
         )
     columns, empty = reward_columns(rows), as_completions([""] * len(rows), rows)
-    ungradable = {}
+    ungradable, lacking = {}, {}
     for reward in reward_funcs:
         reward.of_gradable_rows = False
         if missing := [c for c in rewards.columns_of(reward) if c not in columns]:
             raise ValueError(
                 f"reward {reward.__name__!r} needs the column {missing[0]!r}, but the dataset has "
-                f"{', '.join(rows.column_names)}: {_say_which(missing[0], [c for c in columns if c != 'prompts'])}, choose another "
+                f"{_columns(rows)}: {_say_which(missing[0], [c for c in columns if c not in ('prompts', '_row')])}, choose another "
                 "reward, or another dataset"
             )
         values = reward(completions=empty, **columns)
-        ungradable[reward.__name__] = {i for i, value in enumerate(values) if value is None}
+        needed = rewards.columns_of(reward)
+        without = {i for c in needed for i, value in enumerate(columns[c]) if value is None}
+        ungradable[reward.__name__] = {i for i, value in enumerate(values) if value is None} - without
+        if needed:
+            lacking[needed[0]] = without & lacking.get(needed[0], without)
     for reward in reward_funcs:
         reward.of_gradable_rows = True  # from here on, nothing but None is the reward's fault
     too_long = set()
@@ -65,12 +79,12 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
         too_long = {i for i, n in enumerate(lengths) if n > max_prompt_length}
     if "prefilled_think" not in rows.column_names and tokens.begins_thoughts(rows["prompt"], tokenizer):
         rows = rows.add_column("prefilled_think", [True] * len(rows))  # an option of think_format, for each row
-    no_gold = {i for i, answer in enumerate(columns.get("answer", [])) if answer is None}
+    no_gold = set.intersection(*lacking.values()) if lacking else set()
     return _leave_out(
         rows,
         tokenizer,
         *(("ungradable", f"have {lack}", found) for lack, found in unreadable(rows).items()),
-        ("ungradable", "have no answer", no_gold.intersection(set().union(*ungradable.values()))),
+        ("ungradable", f"have no {' and no '.join(lacking)}", no_gold),
         *(("ungradable", f"can't be graded by {name} (broken gold)", found) for name, found in ungradable.items()),
         ("too_long", f"have prompts of more than max_prompt_length={max_prompt_length} tokens", too_long),
     )
@@ -172,11 +186,15 @@ def _empty(rows: datasets.Dataset, answer: str) -> set[int]:
 
 def _need(rows: datasets.Dataset, *columns: str) -> None:
     if missing := [c for c in ("prompt", *columns) if c not in rows.column_names]:
-        others = [c for c in rows.column_names if c not in ("prompt", *columns)]
+        others = [c for c in rows.column_names if c not in ("prompt", "_row", *columns)]
         raise ValueError(
-            f"this recipe needs the column {missing[0]!r}, but the dataset has {', '.join(rows.column_names)}: "
+            f"this recipe needs the column {missing[0]!r}, but the dataset has {_columns(rows)}: "
             f"{_say_which(missing[0], others)}, or choose another dataset"
         )
+
+
+def _columns(rows: datasets.Dataset) -> str:
+    return ", ".join(c for c in rows.column_names if c != "_row")
 
 
 def _say_which(missing: str, others: list[str]) -> str:
@@ -198,6 +216,13 @@ class Counts(dict):
     reasons = ""
 
 
+def _numbers(found: list[int], rows: datasets.Dataset) -> str:
+    """The first of these rows by their numbers, which begin at 0; of a part of a dataset, `_row` has them."""
+    numbers = [rows[i]["_row"] if "_row" in rows.column_names else i for i in found[:NUMBERS]]
+    more = f" and {len(found) - NUMBERS} more" if len(found) > NUMBERS else ""
+    return f"row{'s' * (len(found) > 1)} {', '.join(map(str, numbers))}{more}"
+
+
 def _leave_out(rows: datasets.Dataset, tokenizer, *reasons: tuple[str, str, set[int]]):
     """The rows without those found, and how many were left out, each for the first of its reasons, which are said.
 
@@ -205,10 +230,10 @@ def _leave_out(rows: datasets.Dataset, tokenizer, *reasons: tuple[str, str, set[
     """
     counts, gone, reasons_found = Counts(rows=len(rows)), set(), []
     for name, why, found in reasons:
-        here = len(found - gone)
-        counts[name] = counts.get(name, 0) + here
+        here = sorted(found - gone)
+        counts[name] = counts.get(name, 0) + len(here)
         gone |= found
-        reasons_found += [f"{here} {why}"] * bool(here)
+        reasons_found += [f"{len(here)} {why} ({_numbers(here, rows)})"] * bool(here)
     counts.reasons = ", ".join(reasons_found)
     if len(gone) == len(rows):
         raise ValueError(f"no row is left of {len(rows)}: {counts.reasons}")
