@@ -11,10 +11,10 @@ column `unreadable`. Every set takes the options of OPTIONS, and a list of sets 
 
 import difflib
 import importlib
-import inspect
 import os
 import pkgutil
 import sys
+from inspect import signature
 from pathlib import Path
 
 os.environ.setdefault("TQDM_DELAY", "2")  # read on import: progress bars are for what takes longer, on a terminal
@@ -226,8 +226,8 @@ def _named(name: str):
 def _own_options(module) -> list[str]:
     """The options that a module's own functions take, and of a set on the hub those that say where it is."""
     if hasattr(module, "load"):
-        return [p for p in inspect.signature(module.load).parameters if p != "split"]
-    own = inspect.signature(module.select).parameters if hasattr(module, "select") else ()
+        return [p for p in signature(module.load).parameters if p != "split"]
+    own = signature(module.select).parameters if hasattr(module, "select") else ()
     return [*(p for p in own if p != "raw"), *OF_HUB]
 
 

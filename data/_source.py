@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ from datasets import Dataset, Features, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from datasets.fingerprint import Hasher
 
-logging.getLogger("datasets.packaged_modules.json.json").setLevel(logging.CRITICAL)  # it prints what it raises, too
+# they print what is raised in the end: a file that can't be read, and each try to reach the hub
+for name in ("datasets.packaged_modules.json.json", "huggingface_hub.utils._http"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+COMMIT = re.compile(r"/([0-9a-f]{40})(?=/)")  # of the hub, in the path of a cache
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 CSV = {"keep_default_na": False, "na_values": [""]}  # NA, null and nan are words; an empty cell is None
 FIELDS = 2000  # of a row, columns and those inside of them: a column each in Arrow, whose time and memory they take
@@ -147,7 +151,7 @@ def _fields(value, path: str) -> Iterator[str]:
 def _read_hub(name: str, split: str, config: str | None, **hub) -> Dataset:
     hub = {key: value for key, value in hub.items() if value is not None}
     try:
-        return load_dataset(name, config, split=split, **hub)
+        rows = load_dataset(name, config, split=split, **hub)
     except (DatasetNotFoundError, DatasetGenerationError, ConnectionError, OSError, RuntimeError) as error:
         where = ", ".join(f"{key} {value}" for key, value in {"config": config, **hub}.items() if value is not None)
         reason = str(error.__cause__ or error).strip().splitlines()[0]
@@ -155,6 +159,19 @@ def _read_hub(name: str, split: str, config: str | None, **hub) -> Dataset:
             f"dataset {name!r}{f' ({where})' if where else ''} can't be had from the hub ({reason}): check the name and the network, "
             "or say where there is a copy, dataset_options: {path: <a .jsonl or .parquet of the same columns, or a folder>}"
         ) from error
+    _check_revision(name, hub.get("revision"), rows)
+    return rows
+
+
+def _check_revision(name: str, revision: str | None, rows: Dataset) -> None:
+    """Raises ValueError where the rows are of another commit: offline, datasets takes whichever is in its cache."""
+    paths = [file["filename"] for file in rows.cache_files]
+    commits = {commit for path in paths for commit in COMMIT.findall(path)}
+    if revision and COMMIT.match(f"/{revision}/") and commits and revision not in commits:
+        raise ValueError(
+            f"dataset {name!r}: its cache has revision {', '.join(sorted(commits))}, and {revision} is asked for, which the hub would have: "
+            "load it once with a network, or say dataset_options: {revision: <that of the cache>}"
+        )
 
 
 def to_rows(raw: Dataset, to_row, features: Features | None = None) -> Dataset:

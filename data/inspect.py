@@ -293,8 +293,8 @@ def shared(a: str, b: str) -> str:
 
 def example(row: dict, tokenizer) -> str:
     prompt = row["prompt"]
-    if not prompt:
-        return f"(it has {row.get('unreadable')})"
+    if row.get("unreadable"):
+        return f"(it has {row['unreadable']})"
     if tokenizer is not None:
         text = tokens.prompt_texts([prompt], tokenizer)[0]
     else:

@@ -15,6 +15,7 @@ from datasets import Dataset
 import data
 import rewards
 from data import _templates, arithmetic, arithmetic_text, countdown, gsm8k, humaneval, math, mbpp
+from recipes.shared import model_loading, tokens
 from rewards.code_tests import code_tests
 
 PERFECT = "<think>\nbecause\n</think>\n<answer>\n{}\n</answer>"
@@ -250,3 +251,80 @@ def write(folder: Path, rows: list[dict]) -> str:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
+
+
+def test_a_copy_of_a_set_is_read_by_its_module(tmp_path):
+    """As a file, and as a folder with splits, as the hub's own download makes one."""
+    rows = [GSM8K_ROW, GSM8K_ROW | {"question": "q"}]
+    path = write(tmp_path, rows)
+    folder = tmp_path / "gsm8k"
+    for split in ("train", "test"):
+        (folder / split).mkdir(parents=True)
+        Dataset.from_list(rows[: 1 if split == "test" else 2]).to_parquet(
+            folder / split / f"{split}-00000-of-00001.parquet"
+        )
+    for place, split, n in ((path, "train", 2), (str(folder), "train", 2), (str(folder), "test", 1)):
+        assert data.load("gsm8k", split, path=place)["answer"] == ["10"] * n
+        assert len(data.load("openai/gsm8k", split, path=place)) == n
+    with pytest.raises(ValueError, match=r"has the columns .*data/math.py needs problem, level too"):
+        data.load("math", path=path)
+    with pytest.raises(ValueError, match="there is no such file or folder"):
+        data.load("gsm8k", path=str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="'arithmetic' has no option 'path'"):
+        data.load("arithmetic", path=path)
+
+
+HERE, THERE = "a" * 40, "b" * 40
+
+
+def test_a_set_of_the_hub_is_asked_for_by_its_revision(monkeypatch):
+    asked, rows = [], Dataset.from_list([HUMANEVAL_ROW])
+
+    def load_dataset(*names, **options):
+        asked.append((*names, options))
+        return rows
+
+    monkeypatch.setattr(Dataset, "cache_files", [{"filename": f"/cache/x/default/0.0.0/{HERE}/x-test.arrow"}])
+    monkeypatch.setattr(data._source, "load_dataset", load_dataset)
+    monkeypatch.setattr(data._source, "mapped", lambda rows, function, **_: rows.add_column("unreadable", [None]))
+    data.load("humaneval", "test", template=None, revision=HERE)
+    assert asked.pop() == ("openai/openai_humaneval", None, {"split": "test", "revision": HERE})
+    with pytest.raises(ValueError, match=f"its cache has revision {HERE}, and {THERE} is asked for"):
+        data.load("humaneval", "test", template=None, revision=THERE)
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (ConnectionError("Couldn't reach 'x' on the Hub (OfflineModeIsEnabled)"), "OfflineModeIsEnabled"),
+        (RuntimeError("Dataset scripts are no longer supported, but found x.py"), "no longer supported"),
+        (FileNotFoundError("Dataset 'x' is a gated dataset on the Hub.\nVisit"), "is a gated dataset"),
+    ],
+)
+def test_a_set_that_can_not_be_had_is_one_line_with_the_way_out(monkeypatch, error, words):
+    def load_dataset(*_, **__):
+        raise error
+
+    monkeypatch.setattr(data._source, "load_dataset", load_dataset)
+    with pytest.raises(ValueError, match=words) as refused:
+        data.load("leetcode", revision=HERE)
+    said = str(refused.value)
+    assert (
+        "\n" not in said and "newfacade/LeetCodeDataset" in said and HERE in said and "dataset_options: {path:" in said
+    )
+
+
+def test_tokens_are_made_once(tmp_path, monkeypatch):
+    """Rows of a file keep theirs in the cache, whatever the tokenizer did meanwhile; other ones are made where anything differs."""
+    rows = data.load(write(tmp_path, [GSM8K_ROW] * 3), template="plain")
+    tokenizer = model_loading.load_tokenizer("recipes/configs/sft/tiny-base")
+    first = tokens.with_ids(rows, tokenizer)
+    tokenizer(["a", "bcd"], padding=True, truncation=True, max_length=2)
+    made = []
+    make = tokens.prompt_ids
+    monkeypatch.setattr(tokens, "prompt_ids", lambda *given: made.append(1) or make(*given))
+    again = tokens.with_ids(rows, tokenizer)
+    assert not made and again["prompt_ids"][:] == first["prompt_ids"][:]
+    tokenizer.eos_token = "<answer>"
+    tokens.with_ids(rows, tokenizer)
+    assert made

@@ -4,12 +4,14 @@ import importlib
 import json
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType, SimpleNamespace
 
 import forked
 import pytest
-from conftest import run_dpo, run_in_processes, run_sft
+from conftest import run_dpo, run_grpo, run_in_processes, run_sft
 from transformers import AutoTokenizer
 
 import data
@@ -91,6 +93,46 @@ def test_all_keeps_every_completion(arguments, tmp_path, capsys):
         assert row["completion"][0]["role"] == "assistant" and row["finished"] in (True, False)
     out = capsys.readouterr().out
     assert "prompts      5\n" in out and "completions  20\n" in out and "no_contrast" not in out
+
+
+def test_the_band_keeps_prompts_that_are_solved_now_and_then(base, arguments, tmp_path, capsys):
+    """Their rates are those of the completions; without a band of one's own, never and always are left out."""
+    run_sample(*arguments, "--keep", "band", "--json")
+    result, rows = json.loads(capsys.readouterr().out), read(tmp_path / "out.jsonl")
+    solved = [result["solved"][f"{n} of 4"] for n in range(5)]
+    assert (
+        sum(solved) == 68
+        and result["kept"] == len(rows) == 68 - solved[0] - solved[4]
+        and min(solved[0], len(rows)) > 3
+    )
+    assert Counter(row["pass_rate"] for row in rows) == {n / 4: solved[n] for n in (1, 2, 3) if solved[n]}
+    assert result["accuracy"] == pytest.approx(sum(n * solved[n] for n in range(5)) / 272)
+    kept = [row["pass_rate"] for row in rows]
+    assert result["useful_groups"]["after"] == pytest.approx(fmean(1 - p**8 - (1 - p) ** 8 for p in kept), abs=1e-4)
+    assert result["useful_groups"]["after"] > result["useful_groups"]["before"]
+    gold = {row["prompt"][0]["content"]: row["answer"] for row in data.load("arithmetic", template=None, digits=1)}
+    assert all(gold[row["prompt"][0]["content"]] == row["answer"] and row["samples"] == 4 for row in rows)
+
+    every = str(tmp_path / "every.jsonl")
+    run_sample(*arguments, "--keep", "band", "--band", "[0, 1]", "--output", every)
+    assert (
+        len(read(every)) == 68
+        and "0.4 to 0.5" in (out := capsys.readouterr().out)
+        and "groups of 8 with an advantage" in out
+    )
+    chosen = data.load(every, template="plain", pass_rate=[0.2, 0.8])
+    assert sorted(chosen["pass_rate"]) == sorted(kept), "the same seed samples the same"
+    few = ["--dataset", every, "--dataset_options", "{pass_rate: [0.2, 0.8]}", "--per_device_train_batch_size", "16"]
+    keys = ["--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", base, "--held_out", "0"]
+    run_grpo(*keys, *few, "--max_completion_length", "24", "--max_steps", "1", "--output_dir", str(tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]["rows"] == len(chosen)
+
+    from recipes.check import look
+
+    for options, status, share in (("{}", "pass", "before"), ("{pass_rate: [0.2, 0.8]}", "pass", "after")):
+        argv = [*keys, "--dataset", every, "--dataset_options", options]
+        said = {what: (s, text) for s, what, text in look(*argv).lines}["groups"]
+        assert said[0] == status and said[1].startswith(f"{result['useful_groups'][share]:.0%} of groups of 8")
 
 
 @pytest.mark.parametrize(
@@ -270,6 +312,10 @@ def test_accepted_traces_are_right_distinct_and_train_sft(base, arguments, tmp_p
     [
         (["--output", "HERE/there.jsonl"], ["there.jsonl", "already exists", "nothing is ever overwritten"]),
         (["--output", "HERE/pairs.json"], ["isn't a .jsonl"]),
+        (["--keep", "band", "--samples", "1"], ["samples=1", "at least 2"]),
+        (["--keep", "band", "--band", "[0.5]"], ["must be two numbers"]),
+        (["--band", "[0.1, 0.9]"], ["band=[0.1, 0.9]", "keep=pairs"]),
+        (["--keep", "band", "--temperature", "0", "--samples", "null"], ["temperature=0 with keep=band"]),
         (["--samples", "1"], ["samples=1", "at least 2"]),
         (["--most", "0"], ["most=0", "at least 1"]),
         (["--keep", "best"], ["keep='best'"]),

@@ -75,7 +75,7 @@ def usable_rows(rows: datasets.Dataset, reward_funcs: list, tokenizer, max_promp
         reward.of_gradable_rows = True  # from here on, nothing but None is the reward's fault
     too_long = set()
     if max_prompt_length is not None:
-        lengths = map(len, tokens.prompt_ids(rows["prompt"], tokenizer))
+        lengths = tokens.lengths(tokens.with_ids(rows, tokenizer), "prompt_ids")
         too_long = {i for i, n in enumerate(lengths) if n > max_prompt_length}
     if "prefilled_think" not in rows.column_names and tokens.begins_thoughts(rows["prompt"], tokenizer):
         rows = rows.add_column("prefilled_think", [True] * len(rows))  # an option of think_format, for each row

@@ -5,11 +5,14 @@ template writes the prompt, up to where the answer begins; it never sees the ans
 of it, add some, or end it otherwise than sampling would.
 """
 
+import json
 import re
+from pathlib import Path
 
 import datasets
 import jinja2
 import pyarrow.compute as pc
+from datasets.fingerprint import Hasher
 
 from rewards.think_format import TAGS
 
@@ -161,7 +164,26 @@ def with_ids(rows: datasets.Dataset, tokenizer, *answers: str) -> datasets.Datas
         return {c: [next(ids[c]) if is_whole else [] for is_whole in whole] for c in columns}
 
     features = datasets.Features(rows.features | dict.fromkeys(columns, datasets.List(datasets.Value("int32"))))
-    return rows.map(tokenized, batched=True, features=features, desc="tokens")
+    # datasets would hash the tokenizer as it is, which changes with its use, and find nothing in its cache
+    key = Hasher.hash([rows._fingerprint, columns, _state(tokenizer), Path(__file__).read_text()])
+    return rows.map(tokenized, batched=True, features=features, desc="tokens", new_fingerprint=key)
+
+
+def _state(tokenizer) -> list:
+    """All that decides which tokens a text becomes here."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    saved = json.loads(backend.to_str()) if backend is not None else sorted(tokenizer.get_vocab().items())
+    if backend is not None:
+        saved = {k: v for k, v in saved.items() if k not in ("truncation", "padding")}
+    options = getattr(tokenizer, "chat_template_kwargs", None)
+    return [
+        json.dumps(saved, sort_keys=True),
+        tokenizer.chat_template,
+        options,
+        tokenizer.eos_token,
+        tokenizer.bos_token,
+        start_tokens(tokenizer),
+    ]
 
 
 def answer_ids(column: str) -> str:
