@@ -28,7 +28,7 @@ from data import _mixture, _overlap, _pass_rate, _rows, _source, _templates, _us
 COMMANDS = ("inspect",)  # files of this folder that are run, not loaded
 # what every set takes, and what those on the hub take as well
 OPTIONS = {"pass_rate": _pass_rate.check, "decontaminate": _overlap.check}
-OF_HUB = ("path", "revision")
+OF_HUB = ("path", "revision", "config")
 TEMPLATES = tuple(_templates.TEMPLATES)
 NOT_OF_THE_SHAPE = AttributeError, KeyError, IndexError, TypeError, ValueError, SyntaxError, RecursionError
 
@@ -95,8 +95,8 @@ def load(name: str | list, split: str = "train", *, template: str | None = "chat
     template: how a question becomes a prompt (data/_templates.py): "chat" gives messages, the others give text, and None
         leaves the messages as they are.
     columns: {ours: theirs}, such as {"answer": "my_gold"}, of a file or a hub set; what it doesn't name is found by name.
-    options: what the module itself takes; with a set of the hub `path`, a file or folder that holds a copy, and `revision`,
-        with one that isn't a module `config` too; with any, `pass_rate: [0.1, 0.9]` and `decontaminate: [math500, file.jsonl]`.
+    options: what the module itself takes; with a set of the hub `path`, a file or folder that holds a copy, `revision` and
+        `config`; with any, `pass_rate: [0.1, 0.9]` and `decontaminate: [math500, file.jsonl]`.
     Raises ValueError for an unknown name, split, template or option, for missing columns, and for a set without rows.
     """
     return read(name, split, template=template, columns=columns, **options)[0]
@@ -140,11 +140,11 @@ def _read_one(name: str, split: str, columns: dict | None = None, *, pass_rate=N
     return rows, how
 
 
-def _of_module(module, split: str, *, path: str | None = None, revision: str | None = None, **options):
+def _of_module(module, split: str, *, path: str | None = None, revision=None, config=None, **options):
     how = f"data/{_name_of(module)}.py"
     if hasattr(module, "load"):
         return module.load(split, **options), how
-    raw = _source.read_copy(path, split) if path else _source.read_set(module, split, revision)
+    raw = _source.read_copy(path, split) if path else _source.read_set(module, split, revision, config)
     shapes = _shapes(module)
     if not any(set(shape) <= set(raw.column_names) for shape in shapes):
         lacks = [c for c in shapes[0] if c not in raw.column_names]
@@ -217,10 +217,15 @@ def _row(raw: dict, module: str | None, roles: dict[str, str] | None) -> dict:
 
 
 def _named(name: str):
-    """The module of that name, or of that hub set; None when there is neither."""
+    """The module of that name, or of that hub set; None when there is neither. Raises ValueError where several read that set."""
     if name in names():
         return _module(name)
-    return next((m for m in map(_module, names()) if getattr(m, "HUB", None) == name), None)
+    found = [m for m in map(_module, names()) if getattr(m, "HUB", None) == name]
+    if len(found) > 1:
+        raise ValueError(
+            f"dataset {name!r} is read by {' and by '.join(map(_name_of, found))}: name the one that is meant"
+        )
+    return found[0] if found else None
 
 
 def _own_options(module) -> list[str]:

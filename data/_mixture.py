@@ -3,7 +3,7 @@
 A weight is a set's share of the rows, relative to the others'; without weights every row is there once. A mixture has as many
 rows as its sets together: a set of which that takes more rows than it has is gone through several times, in a new order each
 time, and of one of which it takes fewer, some are drawn. All of it follows from `seed`, so that it is the same in every process and
-for a run that resumes. The column `dataset` says where a row is from; columns that a set doesn't have are None in its rows.
+for a run that resumes. The column `dataset` says where a row is from, by the set's name or its `label`; columns that a set doesn't have are None in its rows.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from datasets import Dataset, Features, Value, concatenate_datasets
 
-KEYS = ("name", "weight", "split", "columns", "options")
+KEYS = ("name", "weight", "split", "columns", "options", "label")
 COLUMN = "dataset"
 
 
@@ -40,12 +40,14 @@ def check(parts: list, columns: dict | None, options: dict) -> None:
         raise ValueError("dataset: all sets of a mixture have a weight, or none has")
     labels = [label(part) for part in parts]
     if twice := [name for name in labels if labels.count(name) > 1]:
-        raise ValueError(f"dataset: {twice[0]!r} is twice in the mixture: name each set once, or another split of it")
+        raise ValueError(
+            f"dataset: {twice[0]!r} is twice in the mixture: give one of them a label, {{name: ..., label: ...}}"
+        )
 
 
 def label(part: dict) -> str:
     """What the column `dataset` says of a part's rows."""
-    return part["name"] + (f":{part['split']}" if part.get("split") else "")
+    return part.get("label") or part["name"] + (f":{part['split']}" if part.get("split") else "")
 
 
 def mix(parts: list[dict], split: str, read: Callable, *, seed: int = 0) -> tuple[Dataset, str]:

@@ -41,12 +41,14 @@ def read(source: str | Path, split: str, config: str | None = None, text: set[st
     return _read_file(source, text) if isinstance(source, Path) else _read_hub(source, split, config, **hub)
 
 
-def read_set(module, split: str, revision: str | None) -> Dataset:
+def read_set(module, split: str, revision: str | None, config: str | None) -> Dataset:
     """Raw rows of a module's set on the hub. Raises ValueError when they can't be had."""
     revision = revision or getattr(module, "REVISION", None)
     if not hasattr(module, "FILES"):
         splits = getattr(module, "HUB_SPLITS", {})
-        return _read_hub(module.HUB, splits.get(split, split), getattr(module, "CONFIG", None), revision=revision)
+        return _read_hub(
+            module.HUB, splits.get(split, split), config or getattr(module, "CONFIG", None), revision=revision
+        )
     at = f"hf://datasets/{module.HUB}@{revision}/" if revision else f"hf://datasets/{module.HUB}/"
     files = [at + file for file in module.FILES[split]]
     return _read_hub(FORMATS[Path(files[0]).suffix], "train", None, data_files=files)

@@ -44,10 +44,10 @@ def test_shares_are_the_weights(tmp_path):
 
 
 def test_without_weights_every_row_is_there_once():
-    parts = [{"name": "arithmetic", "options": {"digits": 1}}, {"name": "word_sums", "options": {"rows": 50}}]
+    parts = [{"name": "arithmetic", "options": {"digits": n, "rows": 40}, "label": f"sums {n}"} for n in (1, 2)]
     rows = data.load(parts, template=None)
     alone = [data.load(p["name"], template=None, **p["options"]) for p in parts]
-    assert Counter(rows["dataset"]) == {"arithmetic": len(alone[0]), "word_sums": 50}
+    assert Counter(rows["dataset"]) == {"sums 1": 40, "sums 2": 40}
     assert sorted(rows["answer"]) == sorted([*alone[0]["answer"], *alone[1]["answer"]])
 
 
@@ -70,7 +70,8 @@ def test_tests_of_two_forms_and_columns_of_one_set_go_together(tmp_path):
         ([{"name": "gsm8k", "wieght": 1}], {}, "has no key 'wieght': there are name, weight"),
         ([{"name": "gsm8k", "weight": 0}], {}, "weight=0 of 'gsm8k' must be above 0"),
         ([{"name": "gsm8k", "weight": 1}, {"name": "math"}], {}, "all sets of a mixture have a weight, or none"),
-        ([{"name": "gsm8k"}, {"name": "gsm8k"}], {}, "'gsm8k' is twice"),
+        ([{"name": "gsm8k"}, {"name": "gsm8k"}], {}, "'gsm8k' is twice.*give one of them a label"),
+        ([{"name": "gsm8k"}, {"name": "math", "label": "gsm8k"}], {}, "'gsm8k' is twice"),
         ([{"name": "gsm8k", "options": {"level": 1}}], {}, "'gsm8k' has no option 'level'"),
         ([{"name": "gsm8k"}], {"levels": [1]}, "a mixture takes seed, and no 'levels'"),
         ([{"name": "gsm8k", "split": "validation"}], {}, "split 'validation' of dataset 'gsm8k' is unknown"),

@@ -19,7 +19,9 @@ import rewards
 from recipes import grpo, sample
 from recipes.measuring import sampler
 from recipes.pipeline import kept_samples
+from recipes.preflight.questions import examine
 from recipes.shared.cli import parse
+from recipes.shared.launch import Launch
 
 KILLER = """
 import os, runpy, signal, sys
@@ -127,11 +129,9 @@ def test_the_band_keeps_prompts_that_are_solved_now_and_then(base, arguments, tm
     run_grpo(*keys, *few, "--max_completion_length", "24", "--max_steps", "1", "--output_dir", str(tmp_path / "run"))
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]["rows"] == len(chosen)
 
-    from recipes.check import look
-
     for options, status, share in (("{}", "pass", "before"), ("{pass_rate: [0.2, 0.8]}", "pass", "after")):
         argv = [*keys, "--dataset", every, "--dataset_options", options]
-        said = {what: (s, text) for s, what, text in look(*argv).lines}["groups"]
+        said = {what: (s, text) for s, what, text in examine("grpo", argv, Launch()).lines}["groups"]
         assert said[0] == status and said[1].startswith(f"{result['useful_groups'][share]:.0%} of groups of 8")
 
 
