@@ -176,6 +176,7 @@ def _read_as_it_is(name: str, split: str, columns: dict | None, **options) -> tu
     if hasattr(module, "fits") and not module.fits(first):
         module = None
     if module is not None:
+        raw = module.select(raw) if hasattr(module, "select") else raw
         roles, how = None, _name_of(module)
         types = module.features(raw.features) if hasattr(module, "features") else getattr(module, "GIVES", None)
         taken = set(shape)

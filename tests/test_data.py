@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -251,6 +252,15 @@ def write(folder: Path, rows: list[dict]) -> str:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
+
+
+def test_the_table_of_the_sets_names_all_of_them_and_where_they_are_from():
+    rows = [line.split(" | ") for line in (REPO / "docs/data.md").read_text().splitlines() if line.startswith("| `")]
+    cells = {name: line for line in rows for name in re.findall(r"`(\w+)`", line[0])}
+    assert set(cells) == set(data.names())
+    for name, line in cells.items():
+        hub = getattr(data._module(name), "HUB", None)
+        assert hub is None or hub in line[4] or name in ("cold_start", "preferences"), (name, hub)
 
 
 def test_a_copy_of_a_set_is_read_by_its_module(tmp_path):

@@ -93,6 +93,16 @@ def test_every_kind_of_rows(copy):
     assert "prompts with answers (prompt: prompt, answer: answer), and with it level" in check
 
 
+def test_looking_at_mixing_and_choosing_rows(copy):
+    looked, mixed, band = (" ".join(text.split()) for text in followed(copy, "docs/data.md"))
+    assert (
+        "can be graded (100.00%)" in looked and "with test: 0 prompts are in both" in looked and "rejecteds" in looked
+    )
+    assert "two digits: 20.0%" in mixed and "step 2/2" in mixed
+    assert re.search(r"groups of 8 with an advantage: 0\.\d+ of all prompts', 0\.\d+ of those kept", band)
+    assert re.search(r"(pass|warn) groups \d+% of groups of 8 would have an advantage", band) and "fail" not in band
+
+
 def test_rewards_of_ones_own(copy):
     words, json_answer = followed(copy, "docs/writing-rewards.md")
     assert "2 golds earn 1, junk and silence 0" in words and "fail" not in words

@@ -122,7 +122,12 @@ def test_a_module_asks_the_hub_for_its_set(name, monkeypatch):
     assert (hub, config) == (module.HUB, getattr(module, "CONFIG", None)) and hub.count("/") == 1
     assert split == ("train" if name in (*TRAINS, "aime24", "olympiadbench") else "test")
     assert name == "orz_math" or len(pinned["revision"]) == 40
-    assert data._named(hub) is module
+    assert name == "openr1_math" or data._named(hub) is module
+
+
+def test_a_hub_set_that_two_modules_read_is_named_by_module():
+    with pytest.raises(ValueError, match="is read by openr1_math and by openr1_traces: name the one that is meant"):
+        data.check("open-r1/OpenR1-Math-220k")
 
 
 @pytest.mark.parametrize("name", [*TESTS, *TRAINS])

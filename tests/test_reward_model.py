@@ -238,7 +238,10 @@ def test_pairs_that_prefer_nothing_are_counted_and_left_out(tmp_path, tokenizer,
     rows = data.load(write(tmp_path / "pairs.jsonl", rows), template="plain")
     kept, counts = dataset_rows.usable_pairs(rows, tokenizer, max_length=64)
     assert counts == {"rows": 5, "broken": 1, "equal": 1, "too_long": 1} and len(kept) == 2
-    assert "left out 3 of 5 rows: 1 have no two answers to one prompt, 1 have equal answers" in capsys.readouterr().out
+    assert (
+        "left out 3 of 5 rows: 1 have no two answers to one prompt (row 2), 1 have equal answers"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,8 @@ def test_an_unknown_reward_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'think_format'"):
         rewards.load("thinkformat")
     with pytest.raises(
-        ValueError, match="countdown, language_consistency, math_answer, overlong, repetition_penalty, think_format"
+        ValueError,
+        match="countdown, language_consistency, math_answer, overlong, reasoning_gym, repetition_penalty, think_format",
     ):
         rewards.load("_text")
 

@@ -27,7 +27,9 @@ def finish(trainer, summary: dict, rewards: Iterable[str], completions: int) -> 
         print("every group had equal rewards at every step, so there was nothing to learn from: read completions.jsonl")
     print(f"{steps} steps in {summary['train_seconds']:.0f} s" + "; first tenth of the run -> last:" * bool(history))
     for key, value in curve.items():
-        print(f"  {key.removesuffix('/mean'):<22} {value['first']:.3g} -> {value['last']:.3g}")
+        # None: a mixture's batch may have no rows of that reward
+        first, last = ("none" if v is None else f"{v:.3g}" for v in value.values())
+        print(f"  {key.removesuffix('/mean'):<22} {first} -> {last}")
     print(f"see {folder}/", flush=True)
 
 
