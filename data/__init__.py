@@ -58,9 +58,11 @@ def named(name: str | list) -> str:
 def check(name: str | list, split: str | None = None, columns: dict[str, str] | None = None, **options) -> None:
     """Raises ValueError for what `load` would refuse by name: a set, a split or an option that isn't there. Reads nothing."""
     if not isinstance(name, str):
-        _mixture.check(name, columns, options)
+        _mixture.check(name, columns, options, OPTIONS)
+        common = {option: value for option, value in options.items() if option in OPTIONS}
         for part in name:
-            check(part["name"], part.get("split") or split, part.get("columns"), **part.get("options") or {})
+            own = common | (part.get("options") or {})
+            check(part["name"], part.get("split") or split, part.get("columns"), **own)
         return
     for option, value in options.items():
         if option in OPTIONS:

@@ -8,7 +8,7 @@ for a run that resumes. The column `dataset` says where a row is from, by the se
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from datasets import Dataset, Features, Value, concatenate_datasets
 
@@ -16,13 +16,13 @@ KEYS = ("name", "weight", "split", "columns", "options", "label")
 COLUMN = "dataset"
 
 
-def check(parts: list, columns: dict | None, options: dict) -> None:
-    """Raises ValueError for a list that isn't a mixture's."""
+def check(parts: list, columns: dict | None, options: dict, common: Iterable[str]) -> None:
+    """Raises ValueError for a list that isn't a mixture's. common: the options that are for each of its sets."""
     if columns:
         raise ValueError("columns: a mixture's sets have their own: say them in the list, {name: ..., columns: {...}}")
-    if unknown := [key for key in options if key != "seed"]:
+    if unknown := [key for key in options if key not in ("seed", *common)]:
         raise ValueError(
-            f"dataset_options: a mixture takes seed, and no {unknown[0]!r}: say options in the list, {{name: ..., options: {{...}}}}"
+            f"dataset_options: a mixture takes {', '.join(('seed', *common))}, and no {unknown[0]!r}: say options in the list, {{name: ..., options: {{...}}}}"
         )
     if not parts:
         raise ValueError("dataset: the list of a mixture is empty")
@@ -50,9 +50,15 @@ def label(part: dict) -> str:
     return part.get("label") or part["name"] + (f":{part['split']}" if part.get("split") else "")
 
 
-def mix(parts: list[dict], split: str, read: Callable, *, seed: int = 0) -> tuple[Dataset, str]:
-    """The rows of a mixture in a random order, and how they were read and mixed, in words. read: of one set, as in data/."""
-    read_ = [read(p["name"], p.get("split") or split, p.get("columns"), **p.get("options") or {}) for p in parts]
+def mix(parts: list[dict], split: str, read: Callable, *, seed: int = 0, **common) -> tuple[Dataset, str]:
+    """The rows of a mixture in a random order, and how they were read and mixed, in words.
+
+    read: of one set, as in data/; common: options of each of them that doesn't have its own.
+    """
+    read_ = [
+        read(p["name"], p.get("split") or split, p.get("columns"), **{**common, **(p.get("options") or {})})
+        for p in parts
+    ]
     sets, hows = [rows for rows, _ in read_], [how for _, how in read_]
     total = sum(map(len, sets))
     weights = [part.get("weight", len(rows)) for part, rows in zip(parts, sets, strict=True)]

@@ -73,7 +73,7 @@ def test_tests_of_two_forms_and_columns_of_one_set_go_together(tmp_path):
         ([{"name": "gsm8k"}, {"name": "gsm8k"}], {}, "'gsm8k' is twice.*give one of them a label"),
         ([{"name": "gsm8k"}, {"name": "math", "label": "gsm8k"}], {}, "'gsm8k' is twice"),
         ([{"name": "gsm8k", "options": {"level": 1}}], {}, "'gsm8k' has no option 'level'"),
-        ([{"name": "gsm8k"}], {"levels": [1]}, "a mixture takes seed, and no 'levels'"),
+        ([{"name": "gsm8k"}], {"levels": [1]}, "a mixture takes seed, pass_rate, decontaminate, and no 'levels'"),
         ([{"name": "gsm8k", "split": "validation"}], {}, "split 'validation' of dataset 'gsm8k' is unknown"),
     ],
 )
@@ -237,6 +237,15 @@ def test_a_copy_is_found_and_a_paraphrase_is_not(tmp_path):
         data.check("arithmetic", "train", decontaminate=["math5000"])
     with pytest.raises(ValueError, match="must be a list of sets or files"):
         data.check("arithmetic", "train", decontaminate="math500")
+
+
+def test_options_of_every_set_are_a_mixtures_too(tmp_path):
+    """A set's own comes before the mixture's."""
+    parts = [{"name": jsonl(tmp_path, RATES, f"{n}.jsonl"), "label": n} for n in ("a", "b")]
+    parts[1]["options"] = {"pass_rate": [1, 1]}
+    others = jsonl(tmp_path, [{"question": "q2", "answer": "1"}], "test.jsonl")
+    rows = data.load(parts, template="plain", pass_rate=[0.1, 0.9], decontaminate=[others])
+    assert sorted(zip(rows["dataset"], rows["prompt"], strict=True)) == [("a", "q1\n"), ("a", "q3\n"), ("b", "q4\n")]
 
 
 def test_a_sets_own_wording_is_not_an_overlap(tmp_path):
