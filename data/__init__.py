@@ -115,10 +115,15 @@ def read(name: str | list, split: str = "train", *, template: str | None = "chat
         rows, how = _read_one(name, split, columns, **options)
     else:
         rows, how = _mixture.mix(name, split, _read_one, **options)
+    return rendered(rows, template), how
+
+
+def rendered(rows: Dataset, template: str | None) -> Dataset:
+    """Rows that were read with `template=None`, in a template."""
     if template is None:
-        return rows, how
+        return rows
     types = _templates.features(rows.features, template)
-    return _source.mapped(rows, _templates.render, fn_kwargs={"template": template}, features=types), how
+    return _source.mapped(rows, _templates.render, fn_kwargs={"template": template}, features=types)
 
 
 def _read_one(name: str, split: str, columns: dict | None = None, *, pass_rate=None, decontaminate=None, **options):

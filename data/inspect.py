@@ -78,20 +78,15 @@ def look(args: argparse.Namespace) -> None:
     split = args.split or next((s for s in ("train", *data.splits(name)) if s in data.splits(name)), "train")
     settings = {"columns": args.columns, **(args.dataset_options or {})}
     bare, how = data.read(name, split, template=None, **settings)
-    template = None if args.template == "null" else args.template
-    rows = data.load(name, split, template=template, **settings)
-    tokenizer = None
-    if args.tokenizer:
-        from transformers import AutoTokenizer  # takes seconds
-
-        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
+    rows = data.rendered(bare, None if args.template == "null" else args.template)
+    tokenizer = args.tokenizer and load_tokenizer(args.tokenizer)
     say("rows", f"{data.named(name)}, {split}: {len(rows):,}, read as {how}")
     say("columns", *columns(bare))
     if "unreadable" in bare.column_names:
         say("unreadable", *reasons(bare["unreadable"][:]))
     measured, unit = lengths(rows, tokenizer)
     for part, values in measured.items():
-        say(f"{part}s", spread(values, unit), *bars(values))
+        say(part, spread(values, unit), *bars(values))
     for reward in (
         args.rewards if args.rewards is not None else [r for c, r in REWARDS.items() if c in bare.column_names]
     ):
@@ -115,6 +110,15 @@ def look(args: argparse.Namespace) -> None:
     )
     draw(measured, unit, f"{data.named(name)}, {split}: {len(rows):,} rows", plot)
     print(f"\nsee {plot}")
+
+
+def load_tokenizer(name: str):
+    from transformers import AutoTokenizer  # takes seconds
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"tokenizer={name!r} can't be loaded ({str(error).splitlines()[0]})") from error
 
 
 def say(what: str, *lines: str) -> None:

@@ -16,6 +16,7 @@ from datasets import Dataset
 import data
 import rewards
 from data import _templates, arithmetic, arithmetic_text, countdown, gsm8k, humaneval, math, mbpp
+from recipes.preflight import perfect_answers
 from recipes.shared import model_loading, tokens
 from rewards.code_tests import code_tests
 
@@ -102,6 +103,32 @@ def test_the_solutions_of_code_rows_pass_and_their_prompts_do_not():
     question = rows[1]["prompt"][0]["content"]
     assert MBPP_ROW["test_list"][0] in question and MBPP_ROW["test_list"][1] not in question
     assert code_tests([""], tests=[mbpp.to_row(MBPP_ROW | {"test_list": []})["tests"]]) == [None]
+
+
+SETS = REPO / "tests/cases/sets"
+
+
+@pytest.mark.parametrize("name", ["math", "countdown"])
+def test_gold_earns_everything_and_another_rows_gold_nothing(name):
+    rows, how = data.read(str(SETS / f"{name}.jsonl"), template=None)
+    assert how.startswith(name)
+    reward = rewards.load("math_answer" if name == "math" else name)
+    columns = {c: rows[c][:] for c in rows.column_names if c != "prompt"}
+    golds = [perfect_answers.completion(row) for row in rows]
+    assert reward(completions=golds, prompts=golds, **columns) == [1.0] * 5
+    assert reward(completions=golds[1:] + golds[:1], prompts=golds, **columns) == [0.0] * 5
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name, unusable", [("mbpp", [5]), ("humaneval", [])])
+def test_a_solution_passes_its_own_tests_and_no_other_rows(name, unusable):
+    rows = data.load(name, "test", path=str(SETS / f"{name}.jsonl"), template=None)
+    lacks = rows["unreadable"][:] if unusable else []
+    assert [i for i, lack in enumerate(lacks) if lack == "no tests"] == unusable
+    rows = rows.select(range(5))
+    programs = [f"```python\n{solution}\n```" for solution in rows["solution"]]
+    assert code_tests(programs, tests=rows["tests"][:]) == [1.0] * 5
+    assert code_tests(programs[1:] + programs[:1], tests=rows["tests"][:]) == [0.0] * 5
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_every_kind_of_rows(copy):
 def test_looking_at_mixing_and_choosing_rows(copy):
     looked, mixed, band = (" ".join(text.split()) for text in followed(copy, "docs/data.md"))
     assert (
-        "can be graded (100.00%)" in looked and "with test: 0 prompts are in both" in looked and "rejecteds" in looked
+        "can be graded (100.00%)" in looked and "with test: 0 prompts are in both" in looked and "rejected " in looked
     )
     assert "two digits: 20.0%" in mixed and "step 2/2" in mixed
     assert re.search(r"groups of 8 with an advantage: 0\.\d+ of all prompts', 0\.\d+ of those kept", band)

@@ -58,7 +58,7 @@ def test_prompts_are_those_that_the_model_sees(tmp_path, capsys):
     assert "15 to 15 tokens" in out and len(re.findall(r"^What is \d \+ \d\?\n\n  answer = \d+$", out, re.M)) == 2
     assert "with test: 0 prompts are in both" in out
     said = looked(capsys, tmp_path, "preferences", "--split", "test", "--dataset_options", "{rows: 50}")
-    assert {"prompts", "chosens", "rejecteds"} <= {line.split()[0] for line in said.splitlines() if line.strip()}
+    assert {"prompt", "chosen", "rejected"} <= {line.split()[0] for line in said.splitlines() if line.strip()}
     mixture = looked(
         capsys, tmp_path, "[{name: arithmetic, weight: 1}, {name: countdown, weight: 1}]", "--examples", "1"
     )
@@ -73,6 +73,8 @@ def test_prompts_are_those_that_the_model_sees(tmp_path, capsys):
         (["gsm8k"], "openai/gsm8k.*can't be had from the hub.*path: <a .jsonl"),
         (["gsm8k", "--dataset_options", "{path: nowhere}"], "path='nowhere': there is no such file or folder"),
         (["arithmetic", "--rewards", "code_tests"], "'code_tests' needs the column 'tests'"),
+        (["arithmetic", "--tokenizer", "nowhere/none"], "tokenizer='nowhere/none' can't be loaded"),
+        (["arithmetic", "--template", "plain", "--dataset_options", "{digits: 0}"], "digits=0"),
         (["arithmetic", "--against", "gsm8k:dev"], "split 'dev' of dataset 'gsm8k' is unknown"),
     ],
 )
