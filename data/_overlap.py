@@ -56,9 +56,12 @@ class Index:
     def __init__(self, sets: list[tuple[str, Dataset]]):
         self.where: dict[int, tuple[str, int]] = {}
         for name, rows in sets:
-            of_rows = [grams(asked(prompt)) for prompt in rows["prompt"]]
-            often = Counter(gram for found in of_rows for gram in found)
-            for i, found in enumerate(of_rows):
+            first = {}
+            for i, prompt in enumerate(rows["prompt"]):
+                first.setdefault(asked(prompt), i)  # a set may hold each question several times
+            of_questions = [(i, grams(text)) for text, i in first.items()]
+            often = Counter(gram for _, found in of_questions for gram in found)
+            for i, found in of_questions:
                 for gram in found:
                     if often[gram] <= WORDING:
                         self.where.setdefault(gram, (name, i))

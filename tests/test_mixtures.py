@@ -228,7 +228,8 @@ TRAINED_ON = {
 
 
 def test_a_copy_is_found_and_a_paraphrase_is_not(tmp_path):
-    others = jsonl(tmp_path, [{"question": q, "answer": "1"} for q in (QUESTION, "What is 2+3", "x")], "test.jsonl")
+    questions = (*[QUESTION] * 32, "What is 2+3", "x")
+    others = jsonl(tmp_path, [{"question": q, "answer": "1"} for q in questions], "test.jsonl")
     path = jsonl(tmp_path, [{"question": q, "answer": "1"} for q in TRAINED_ON])
     rows, how = data.read(path, template=None, decontaminate=[others])
     assert [_overlap.asked(p) for p in rows["prompt"]] == [q for q, found in TRAINED_ON.items() if not found]
