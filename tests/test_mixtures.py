@@ -10,7 +10,9 @@ from conftest import run, run_grpo, run_in_processes
 import data
 import rewards
 from data import _overlap, _pass_rate
+from recipes.preflight.questions import examine
 from recipes.shared import dataset_rows, model_loading
+from recipes.shared.launch import Launch
 
 SUMS = {"name": "arithmetic", "weight": 3}
 COUNTDOWN = {"name": "countdown", "weight": 1, "options": {"rows": 200, "numbers": 2}}
@@ -165,6 +167,24 @@ def prompts(folder) -> list[tuple[int, str]]:
     """The prompts that were sampled for, with their steps."""
     rollouts = [json.loads(line) for line in (folder / "completions.jsonl").read_text().splitlines()]
     return sorted({(rollout["step"], rollout["prompt"]) for rollout in rollouts})
+
+
+def test_the_check_grades_each_reward_with_its_own_golds(untrained):
+    mixture = json.dumps([SUMS | {"options": {"digits": 1}}, COUNTDOWN])
+    argv = ["--config", "recipes/configs/grpo/tiny.yaml", "--model_name_or_path", untrained, "--held_out", "0"]
+    argv += [
+        "--dataset",
+        mixture,
+        "--rewards",
+        "{math_answer: 1.0, countdown: 1.0}",
+        "--per_device_train_batch_size",
+        "32",
+    ]
+    lines = {what: (status, text) for status, what, text in examine("grpo", argv, Launch()).lines}
+    golds = [int(lines[f"reward {name}"][1].split()[0]) for name in ("math_answer", "countdown")]
+    assert not [what for what, (status, _) in lines.items() if status == "fail"]
+    assert sum(golds) == 32 and min(golds) > 3
+    assert "a mixture of arithmetic: 75.0%" in lines["rows"][1]
 
 
 def test_evaluate_says_the_accuracy_of_each_dataset(base, capsys):

@@ -19,7 +19,14 @@ def graded(config: RunConfig, found: Findings) -> None:
     prefilled = tokens.begins_thoughts(found.rows["prompt"], found.tokenizer)
     for i, (name, reward) in enumerate(found.reward_funcs.items()):
         try:
-            golds = [perfect_answers.completion(row, prefilled, rewards.perfect_of(name)) for row in rows]
+            needed, perfect = rewards.columns_of(reward), rewards.perfect_of(name)
+            its_own = [
+                all(row.get(c) is not None for c in needed if c in rows.column_names) for row in rows
+            ]  # in a mixture
+            golds = [
+                perfect_answers.completion(row, prefilled, perfect) if own else None
+                for row, own in zip(rows, its_own, strict=True)
+            ]
             of_gold = paid(reward, golds, rows, found.tokenizer)
             most = {
                 kind: max(
