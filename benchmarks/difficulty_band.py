@@ -1,12 +1,13 @@
 """GRPO on all prompts, and on those that the base solves now and then: held-out accuracy for the same number of sampled completions.
 
-The prompts are sums of one, two and three digits, as many of each: the embedded base has seen two digits only, so that some prompts
-are solved always and many never, as in a real set. With the filter, `recipes.sample --keep band` samples each prompt first, and GRPO
+The prompts are sums of `--sizes` digits, as many of each: the embedded base has seen two digits only, so that of one, two and three
+digits some are solved always and many never, as in a real set; sums of eight digits it never learns in such a run. With the filter, `recipes.sample --keep band` samples each prompt first, and GRPO
 takes as many fewer steps as that cost: both have sampled the same number of completions in the end. Held out are sums of
-all three sizes. Prints a table in Markdown, mean and spread over the seeds. One thread each. Needs the embedded base
+the same sizes. Prints a table in Markdown, mean and spread over the seeds. One thread each. Needs the embedded base
 (`make demo` builds it). Nothing else should run meanwhile.
 
-Run: python benchmarks/difficulty_band.py [--steps 100] [--seeds 3] [--prompts 600] [--samples 8] [--model outputs/sft-tiny-base]
+Run: python benchmarks/difficulty_band.py [--steps 100] [--seeds 3] [--prompts 600] [--samples 4] [--sizes 1 2 3]
+         [--held_out 300] [--model outputs/sft-tiny-base]
 """
 
 import argparse
@@ -21,13 +22,11 @@ from statistics import fmean, stdev
 import data
 
 COMPLETIONS = 128  # sampled a step, by the config
-HELD_OUT = 300  # rows of each size
-SIZES = (1, 2, 3)
 
 
-def write_sums(path: Path, split: str, rows: int, seed: int) -> Path:
-    """`rows` sums of each size in turn, or all that there are of a size."""
-    sets = [data.load("arithmetic", split, template=None, digits=digits, seed=seed) for digits in SIZES]
+def write_sums(path: Path, split: str, sizes: list[int], rows: int, seed: int) -> Path:
+    """`rows` sums of each size in turn; where there are fewer of a size, the same ones again."""
+    sets = [data.load("arithmetic", split, template=None, digits=digits, seed=seed) for digits in sizes]
     lines = [
         json.dumps({"prompt": one[i % len(one)]["prompt"], "answer": one[i % len(one)]["answer"]})
         for i in range(rows)
@@ -48,8 +47,8 @@ def run(recipe: str, *argv: str) -> str:
 
 def one_seed(args: argparse.Namespace, seed: int, folder: Path) -> dict:
     """Both runs' held-out accuracy, before and after, and what the filter kept and cost."""
-    train = write_sums(folder / "train.jsonl", "train", args.prompts // len(SIZES), seed)
-    test = write_sums(folder / "test.jsonl", "test", HELD_OUT, 0)
+    train = write_sums(folder / "train.jsonl", "train", args.sizes, args.prompts // len(args.sizes), seed)
+    test = write_sums(folder / "test.jsonl", "test", args.sizes, args.held_out, 0)
     common = [
         "--model_name_or_path",
         args.model,
@@ -70,7 +69,14 @@ def one_seed(args: argparse.Namespace, seed: int, folder: Path) -> dict:
         "sampled": summary["completions"],
         "useful": summary["useful_groups"],
     }
-    held_out = ["--held_out", str(HELD_OUT * len(SIZES)), "--held_out_dataset", str(test), "--report_to", "none"]
+    held_out = [
+        "--held_out",
+        str(args.held_out * len(args.sizes)),
+        "--held_out_dataset",
+        str(test),
+        "--report_to",
+        "none",
+    ]
     for name, dataset, steps in (("all", train, args.steps), ("band", band, args.steps - spent)):
         out = folder / name
         length = ["--max_steps", str(steps), "--save_steps", str(steps), "--output_dir", str(out)]
@@ -89,7 +95,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of the run without a filter, 128 completions each")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=600)
-    parser.add_argument("--samples", type=int, default=8, help="completions a prompt for its pass rate")
+    parser.add_argument("--samples", type=int, default=4, help="completions a prompt for its pass rate")
+    parser.add_argument("--held_out", type=int, default=300, help="sums of each size")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 3], help="digits of the sums")
     parser.add_argument("--model", default="outputs/sft-tiny-base")
     args = parser.parse_args()
     if args.steps * COMPLETIONS <= args.prompts * args.samples:
@@ -100,7 +108,7 @@ def main() -> None:
             found.append(one_seed(args, seed, Path(folder)))
         print(f"seed {seed}: {json.dumps(found[-1])}", file=sys.stderr, flush=True)
     print(
-        f"{args.steps * COMPLETIONS:,} completions in all, {args.seeds} seeds; held out: {HELD_OUT * len(SIZES)} sums\n"
+        f"{args.steps * COMPLETIONS:,} completions in all, {args.seeds} seeds; held out: {args.held_out * len(args.sizes)} sums of {', '.join(map(str, args.sizes))} digits\n"
     )
     print(
         "| prompts | completions for the filter | GRPO steps | groups with an advantage, forecast | accuracy before | after |"

@@ -75,6 +75,21 @@ def test_r1_comparison(base, tmp_path):
     assert said.count("\n| ") == 7 and (tmp_path / "a.png").stat().st_size > 10_000
 
 
+def test_difficulty_band(base):
+    few = ["--steps", "3", "--seeds", "1", "--prompts", "40", "--held_out", "20", "--sizes", "1", "--samples", "2"]
+    said = benchmark("difficulty_band", *few, "--model", base)
+    assert re.search(r"^\| all \| 0 \| 3 \|.*\n\| band, 0\.\d+ of them \| 80 \| 2 \|", said, re.M), said
+
+
+def test_decontamination(tmp_path):
+    asked = [{"question": f"How many apples are left when {n} of {n + 5} are eaten?", "answer": "5"} for n in range(20)]
+    files = [tmp_path / "train.jsonl", tmp_path / "test.jsonl"]
+    for file, rows in zip(files, (asked, asked[:4]), strict=True):
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = benchmark("decontamination", "--train", str(files[0]), "--against", str(files[1]), "--rows", "200")
+    assert re.match(r"200 rows against 4 questions, \d+ n-grams: 40 found", said), said
+
+
 def test_memory(base):
     said = benchmark("memory", "--model", base, "--only", "sft | none | full")
     assert re.search(r"1 runs: estimate / measured from \d\.\d\d to \d\.\d\d", said)
