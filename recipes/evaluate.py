@@ -1,8 +1,9 @@
-"""pass@1 of any checkpoint on any dataset: the same prompts, templates and rewards as in training.
+"""pass@1 and pass@k of any checkpoint on any dataset: the same prompts, templates and rewards as in training.
 
 Give it the run's own YAML and the checkpoint to evaluate: a base model, a fine-tuned one, or a LoRA adapter. pass@1 is the
 share of right completions, averaged over `samples` a problem; its standard error is that of the problems' means, since
-samples of one problem aren't independent evidence. vLLM samples where it is installed and can, as in recipes.sample.
+samples of one problem aren't independent evidence. pass@k, for k of 2, 4 ... up to `samples`, is unbiased. vLLM samples where it is
+installed and can, as in recipes.sample.
 
 Run: python -m recipes.evaluate --config recipes/configs/grpo/tiny.yaml --model_name_or_path outputs/grpo-tiny [--json]
 """
@@ -21,7 +22,7 @@ import data
 from recipes import grpo
 from recipes.grpo import GRPORecipe
 from recipes.measuring import sampler
-from recipes.measuring.metrics import by_dataset, grades, metrics, right, sampling_problems
+from recipes.measuring.metrics import by_dataset, grades, metrics, pass_at, right, sampling_problems
 from recipes.preflight.entry import start
 from recipes.shared import dataset_rows, model_loading, tokens
 from recipes.shared.arguments import dataset_problems
@@ -95,6 +96,7 @@ def main(
         "samples": k,
         "left_out": {key: n for key, n in counts.items() if key != "rows"},
         **metrics(completions, scores, next(iter(args.rewards)), k),
+        "pass_at": pass_at(right(scores, next(iter(args.rewards))), k),
         **by_dataset(rows_k, right(scores, next(iter(args.rewards)))),
         "ungraded": {name: n for name, values in scores.items() if (n := values.count(None))},
         "rewards": {
@@ -124,6 +126,7 @@ def describe(found: dict) -> str:
         f"{found['model']} on {data.named(found['dataset'])} ({found['split']}): {found['problems']} problems x {found['samples']} samples, "
         f"{found['engine']}",
         f"  pass@1           {found['accuracy']:.3f}{stderr}",
+        *(f"  pass@{n:<12}{value:.3f}" for n, value in found["pass_at"].items() if int(n) > 1),
         f"  format rate      {found['format_rate']:.3f}",
         f"  mean length      {found['mean_length']:.1f} tokens",
         f"  truncation rate  {found['truncation_rate']:.3f}",

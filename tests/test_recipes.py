@@ -1,13 +1,16 @@
 """Every recipe runs for real, on a tiny model, and is judged by numbers."""
 
+import itertools
 import json
 import math
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import forked
 import pytest
@@ -19,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from data import humaneval
 from recipes import evaluate, grpo
 from recipes.measuring import divergence, sampler
+from recipes.measuring.metrics import pass_at
 from recipes.shared import model_loading
 from recipes.shared.cli import parse
 
@@ -262,6 +266,19 @@ def test_evaluation_by_hand(base, capsys, monkeypatch):
     assert result["accuracy"] == 0.5 and result["stderr"] == pytest.approx(0.5 / math.sqrt(3))
     assert result["format_rate"] == pytest.approx(4 / 6) and result["mean_length"] == 35
     assert result["truncation_rate"] == pytest.approx(1 / 6) and result["problems"] == 3
+    assert result["pass_at"] == {"1": 0.5, "2": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 8])
+def test_pass_at_k_is_the_share_of_all_draws_that_hold_a_right_one(samples):
+    """Every way to draw k of a problem's completions is tried."""
+    rng = random.Random(samples)
+    problems = [[rng.random() < chance for _ in range(samples)] for chance in (0, 0.1, 0.3, 0.6, 1)]
+    found = pass_at([one for problem in problems for one in problem], samples)
+    assert list(found) == [k for k in (1, 2, 4, 8) if k <= samples]
+    for k, value in found.items():
+        draws = [[any(draw) for draw in itertools.combinations(problem, k)] for problem in problems]
+        assert value == pytest.approx(fmean(map(fmean, draws)))
 
 
 def eval_sum(prompt: str) -> int:

@@ -1,6 +1,7 @@
 """Metrics of sampled completions: accuracy (pass@1), format rate, lengths, from what each reward pays."""
 
 from collections.abc import Callable, Iterator
+from math import comb
 from statistics import fmean, stdev
 
 from datasets import Dataset
@@ -58,6 +59,17 @@ def by_dataset(rows: Dataset, is_right: list[bool]) -> dict:
     for dataset, value in zip(rows["dataset"], is_right, strict=True):
         found.setdefault(dataset, []).append(value)
     return {"accuracy_of": {dataset: fmean(values) for dataset, values in sorted(found.items())}}
+
+
+def pass_at(is_right: list[bool], samples: int) -> dict[int, float]:
+    """{k: pass@k} for k of 1, 2, 4 ... up to the `samples` a problem, which stand together.
+
+    The chance that one of k completions, drawn from a problem's n without putting them back, is right: 1 - C(n - c, k) / C(n, k) with c right
+    ones, the mean over the problems. Unbiased, which 1 - (1 - c/n)^k isn't (arXiv 2107.03374, section 2.1).
+    """
+    right_of = [sum(is_right[i : i + samples]) for i in range(0, len(is_right), samples)]
+    sizes = [2**n for n in range(samples.bit_length()) if 2**n <= samples]
+    return {k: fmean(1 - comb(samples - c, k) / comb(samples, k) for c in right_of) for k in sizes}
 
 
 def metrics(
