@@ -33,6 +33,8 @@ REWARDS = {"answer": "math_answer", "tests": "code_tests", "nums": "countdown", 
 DRESSED = 1000  # rows whose gold is graded as a perfect completion: programs take their time
 READ = 2000  # rows whose language is guessed
 BARS = 16
+SHOWN = 4000  # characters of a prompt
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 ANSWERS = ("completion", "chosen", "rejected")
 
 
@@ -104,7 +106,7 @@ def look(args: argparse.Namespace) -> None:
         say("overlap", *overlaps(bare, other))
     for i in range(0, len(rows), max(1, len(rows) // max(1, args.examples)))[: args.examples]:
         print(f"\nexample: row {i}")
-        print(example(rows[i], tokenizer))
+        print(harmless(example(rows[i], tokenizer)))
     plot = Path(
         args.plot or f"outputs/inspect/{re.sub(r'[^A-Za-z0-9_.-]+', '-', data.named(name)).strip('-')}-{split}.png"
     )
@@ -123,7 +125,12 @@ def load_tokenizer(name: str):
 
 def say(what: str, *lines: str) -> None:
     for i, line in enumerate(lines):
-        print(f"{what if i == 0 else '':<12} {line}")
+        print(f"{what if i == 0 else '':<12} {harmless(line)}")
+
+
+def harmless(text: str) -> str:
+    """The text with what would steer a terminal, or turn the direction of what follows, written out."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def columns(rows: Dataset) -> list[str]:
@@ -304,12 +311,14 @@ def example(row: dict, tokenizer) -> str:
     else:
         text = prompt if isinstance(prompt, str) else "\n".join(f"[{m['role']}] {m['content']}" for m in prompt)
     others = {c: v for c, v in row.items() if c not in ("prompt", "unreadable")}
-    return "\n".join([text, *(f"  {column} = {clipped(value)}" for column, value in others.items())])
+    return "\n".join(
+        [clipped(text, SHOWN), *(f"  {column} = {clipped(value, 300)}" for column, value in others.items())]
+    )
 
 
-def clipped(value) -> str:
+def clipped(value, most: int) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 300 else f"{text[:300]}... ({len(text):,} characters)"
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
 def draw(measured: dict[str, list[int]], unit: str, title: str, path: Path) -> None:

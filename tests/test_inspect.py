@@ -65,6 +65,14 @@ def test_prompts_are_those_that_the_model_sees(tmp_path, capsys):
     assert "a mixture of arithmetic: 50.0%" in mixture and "math_answer:" in mixture and "countdown:" in mixture
 
 
+def test_hostile_rows_are_text(tmp_path, capsys):
+    """Escapes of a terminal, marks that turn the direction, a megabyte in a line."""
+    hostile = "\x1b[2J\x1b]0;mine\x07 a\u202eb\x9b31m \x00" + "x" * 1_000_000
+    rows = [{"question": hostile, "answer": "\x1b[31m1", "level": "\x1b[8m"}, GOOD | {"level": "\x1b[8m"}]
+    out = looked(capsys, tmp_path, jsonl(tmp_path / "rows.jsonl", rows))
+    assert not set(out) & {"\x1b", "\x07", "\u202e", "\x9b", "\x00"} and r"\x1b[2J" in out and len(out) < 20_000
+
+
 @pytest.mark.parametrize(
     "argv, words",
     [
