@@ -203,11 +203,13 @@ GOOD = {"math_answer": 1.0, "think_format": 1.0, "language_consistency": 1.0, "r
         ([("a", {"language_consistency": 0.89}), ("b", {"language_consistency": 0.9})], "b", ["language_consistency"]),
         ([("a", {"repetition_penalty": -0.31}), ("b", {"repetition_penalty": -0.3})], "b", ["repetition_penalty"]),
         ([("a", {"math_answer": 0.99})], "", ["math_answer"]),
+        ([("a", {"math_answer": None}), ("b", {"math_answer": None, "right": True})], "b", ["math_answer"]),
     ],
 )
 def test_accepted_are_right_well_formed_in_one_language_without_repetition_and_few(group, want, why):
     ones = [
-        {"text": text, "finished": but.get("finished", True), "rewards": {k: but.get(k, v) for k, v in GOOD.items()}}
+        {"text": text, "finished": True, "rewards": {k: but.get(k, v) for k, v in GOOD.items()}}
+        | {k: v for k, v in but.items() if k in ("finished", "right")}
         for text, but in group
     ]
     thresholds = sample.SampleArgs(output="x").thresholds({"math_answer": 1.0})

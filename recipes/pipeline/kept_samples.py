@@ -53,7 +53,7 @@ def accepted(group: list[dict], accept: dict[str, float], most: int) -> tuple[li
     """The completions of a prompt that are worth imitating, and of each other one the first reason against it."""
     kept, reasons = [], []
     for one in group:
-        short = [name for name, least in accept.items() if one["rewards"][name] is None or one["rewards"][name] < least]
+        short = [name for name, least in accept.items() if not enough(one, name, least)]
         if not one["finished"]:
             reasons.append("unfinished")
         elif short:
@@ -65,6 +65,12 @@ def accepted(group: list[dict], accept: dict[str, float], most: int) -> tuple[li
         else:
             kept.append(one)
     return kept, reasons
+
+
+def enough(one: dict, name: str, least: float) -> bool:
+    """Whether a completion earns that; a reward that its row isn't for, in a mixture, asks that it is right by its own."""
+    paid = one["rewards"][name]
+    return one.get("right", False) if paid is None else paid >= least
 
 
 def every_one(prompt: dict, columns: dict, one: dict) -> dict:
