@@ -20,13 +20,14 @@ while [[ "$1" == --* ]]; do
     line+=" $1"; [[ "$1" != --ntasks=* ]] || tasks=${1#--ntasks=}; shift
 done
 echo "$line" >>"$CALLS"
-for ((rank = 0; rank < tasks; rank++)); do SLURM_PROCID=$rank "$@" & pids+=($!); done
+pids=()
 trap 'kill "${pids[@]}"; wait; exit 143' TERM
+for ((rank = 0; rank < tasks; rank++)); do SLURM_PROCID=$rank "$@" & pids+=($!); done
 wait $!""",
     "accelerate": 'line=accelerate$(printf " <%s>" "$@"); echo "$line" >>"$CALLS"; exec $TRAINING',
     "trl": """line=trl$(printf " <%s>" "$@"); echo "$line" >>"$CALLS"
-$SERVING &
 trap 'kill $!; echo killed >>"$CALLS"; exit' TERM
+$SERVING &
 wait $!""",
 }
 JOB = {"SLURM_JOB_ID": "70001", "SLURM_JOB_NODELIST": "gpu[1-3]", "SLURM_GPUS_ON_NODE": "8", "NODES": "gpu1"}
