@@ -108,8 +108,6 @@ def read(name: str | list, split: str = "train", *, template: str | None = "chat
     """What `load` gives, and how the rows were read, in words."""
     if template is not None and template not in _templates.TEMPLATES:
         raise ValueError(f"template {template!r} is unknown: {_nearest(template, _templates.TEMPLATES)}")
-    if isinstance(name, str):
-        _source.local_file(name)
     check(name, split, columns, **options)
     if isinstance(name, str):
         rows, how = _read_one(name, split, columns, **options)

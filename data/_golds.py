@@ -26,7 +26,7 @@ def bare(answer) -> str | None:
 
 
 def stated(answer) -> str | None:
-    """The same, and None where the set says in words that there is no answer."""
+    """The same, and None for the set's words for a missing answer."""
     text = bare(answer)
     return None if text in NOT_STATED else text
 

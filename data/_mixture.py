@@ -1,9 +1,9 @@
 """Mixtures: `dataset: [{name: gsm8k, weight: 0.7}, {name: math, weight: 0.3, options: {levels: [4, 5]}}]`.
 
 A weight is a set's share of the rows, relative to the others'; without weights every row is there once. A mixture has as many
-rows as its sets together: a set of which that takes more rows than it has is gone through several times, in a new order each
-time, and of one of which it takes fewer, some are drawn. All of it follows from `seed`, so that it is the same in every process and
-for a run that resumes. The column `dataset` says where a row is from, by the set's name or its `label`; columns that a set doesn't have are None in its rows.
+rows as its sets together. A set that has fewer rows than its share is repeated, in a new order each time; of a set that has more, some
+are drawn. All of it follows from `seed`, so that it is the same in every process and for a run that resumes. The column `dataset` says
+where a row is from, by the set's name or its `label`; columns that a set doesn't have are None in its rows.
 """
 
 import json

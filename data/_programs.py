@@ -142,7 +142,7 @@ def is_python(code: str) -> bool:
 def loads(text):
     """The value of JSON text, in which numbers may be longer than Python reads by itself; what isn't text, as it is.
 
-    Raises ValueError where the text is no JSON.
+    Raises ValueError where the text isn't JSON.
     """
     if not isinstance(text, str):
         return text

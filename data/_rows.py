@@ -46,14 +46,6 @@ def as_text(answer) -> str | None:
     return (str(answer).strip() or None) if isinstance(answer, str | int | float) else None
 
 
-def json_of(text):
-    """What a cell of JSON text holds; the cell itself where it is no text, None where it is no JSON."""
-    try:
-        return json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError):
-        return None
-
-
 def messages(value: str | list[dict] | None) -> list[dict]:
     """A conversation, of which text is the user's one message; [] where it is neither. No content counts as no text.
 

@@ -35,7 +35,7 @@ def local_file(name: str) -> Path | None:
 def read(source: str | Path, split: str, config: str | None = None, text: set[str] = frozenset(), **hub) -> Dataset:
     """Raw rows of a file, or of one split of a hub set; of a .csv, the columns named in `text` as they are written.
 
-    hub: what else load_dataset takes, `revision` or `data_files`. Lines of a .jsonl that are no row are rows of None, with the
+    hub: what else load_dataset takes, `revision` or `data_files`. Lines of a .jsonl that aren't rows become rows of None, with the
     reason in `unreadable`. Raises ValueError when there is nothing to read.
     """
     return _read_file(source, text) if isinstance(source, Path) else _read_hub(source, split, config, **hub)
@@ -114,7 +114,7 @@ def _row_of(line: bytes) -> dict:
     try:
         text = line.decode()
         row = json.loads(text, parse_int=_whole, object_pairs_hook=_object)
-        json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        json.dumps(row, ensure_ascii=False).encode()  # refuses half of a surrogate pair
     except UnicodeError as error:
         return {UNREADABLE: f"a line that isn't UTF-8 ({error.reason})"}
     except (ValueError, RecursionError) as error:

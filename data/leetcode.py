@@ -1,7 +1,7 @@
 """LeetCodeDataset (arXiv 2504.14655): LeetCode's problems, each with a solution and about a hundred asserts. Apache-2.0.
 
 2,641 to train on, and 228 published after 2024-07-01 to test with. Raw row: {"problem_description", "starter_code", "prompt",
-"completion", "entry_point", "test", "query", ...}, where `prompt` is no question but imports and helpers, which the tests need
+"completion", "entry_point", "test", "query", ...}, where `prompt` isn't the question but imports and helpers, which the tests need
 as well, and `test` a `check(candidate)` of asserts. Older rows have the first two in `meta`, and as tests only the statement's
 examples. The set compares exactly, floats too, and takes one answer where a problem has several; it writes 10^9 as 109.
 """

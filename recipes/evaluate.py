@@ -84,6 +84,7 @@ def main(
     )
 
     scores = grades(completions, rows_k, reward_funcs)
+    are_right = right(scores, next(iter(args.rewards)))
     found = {
         "model": model_args.model_name_or_path,
         "dataset": args.dataset,
@@ -96,8 +97,8 @@ def main(
         "samples": k,
         "left_out": {key: n for key, n in counts.items() if key != "rows"},
         **metrics(completions, scores, next(iter(args.rewards)), k),
-        "pass_at": pass_at(right(scores, next(iter(args.rewards))), k),
-        **by_dataset(rows_k, right(scores, next(iter(args.rewards)))),
+        "pass_at": pass_at(are_right, k),
+        **by_dataset(rows_k, are_right),
         "ungraded": {name: n for name, values in scores.items() if (n := values.count(None))},
         "rewards": {
             name: fmean(v for v in values if v is not None)

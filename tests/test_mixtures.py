@@ -106,7 +106,7 @@ def test_each_row_is_graded_by_the_reward_that_it_is_for(tmp_path):
         assert (math_answer, countdown) == ((0.0, None) if name == "arithmetic" else (None, 0.0))
 
 
-def test_rewards_see_only_their_own_rows_and_say_what_each_dataset_earned(monkeypatch):
+def test_rewards_see_only_their_own_rows_and_say_what_each_dataset_earned():
     logged, extra = [], {}
     reward = rewards.load("math_answer")
     given = {"answer": ["1", None, "2", "3"], "dataset": ["a", "b", "a", "c"], "prompts": list("wxyz")}
